@@ -1,0 +1,30 @@
+"""Tunny: from labelled text to a tagger or classifier that people can trust and use.
+
+Names are loaded when they are used: `import tunny` alone imports neither torch nor transformers.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Config", "Example", "Span", "TunnyError", "UserError", "evaluate", "load", "predict", "train"]
+
+if TYPE_CHECKING:
+    from tunny.api import evaluate, predict, train
+    from tunny.config import Config
+    from tunny.core.errors import TunnyError, UserError
+    from tunny.data.example import Example, Span
+    from tunny.ship.predictor import load
+
+_HOMES = {
+    "Config": "tunny.config", "Example": "tunny.data.example", "Span": "tunny.data.example", "TunnyError": "tunny.core.errors",
+    "UserError": "tunny.core.errors", "evaluate": "tunny.api", "load": "tunny.ship.predictor", "predict": "tunny.api",
+    "train": "tunny.api",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tunny' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

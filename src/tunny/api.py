@@ -1,0 +1,32 @@
+"""The commands as Python functions; settings may be a file, a mapping, or a Config."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunny import run
+from tunny.config import Config, load_config
+from tunny.core.settings import Resolved
+from tunny.data.settings import DataSettings
+
+
+def train(config: str | Path | Mapping[str, Any] | Config, *, resume: bool = False, overwrite: bool = False) -> Path:
+    """Train as `tunny train` does and return the run folder. Raises UserError for what the user can mend."""
+    return run.train(_resolved(config), resume=resume, overwrite=overwrite)
+
+
+def evaluate(model: str | Path, data: str | Path | Sequence[str], out: str | Path, **columns: Any) -> dict[str, float | None]:
+    """Score a model folder on labelled data as `tunny evaluate` does and return the metrics; `columns` are `data.*` settings."""
+    files = [str(data)] if isinstance(data, (str, Path)) else [str(file) for file in data]
+    return run.evaluate(str(model), files, str(out), DataSettings(**columns)).metrics
+
+
+def predict(model: str | Path, source: str | Path, out: str | Path, *, to: str | None = None, **columns: Any) -> int:
+    """Label a file as `tunny predict` does and return the number of predictions; `columns` are `data.*` settings."""
+    return run.predict(str(model), str(source), str(out), to, DataSettings(**columns))
+
+
+def _resolved(config: str | Path | Mapping[str, Any] | Config) -> Resolved[Config]:
+    if isinstance(config, (str, Path)):
+        return load_config(config)
+    return load_config(values=config.model_dump() if isinstance(config, Config) else config)

@@ -1,0 +1,181 @@
+"""The command line: parts settings from a command's own options, runs it, and turns errors into exit codes.
+
+Heavy imports happen only after parsing, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from tunny import __version__
+
+app = typer.Typer(
+    name="tunny", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="From labelled text to a tagger or classifier that you can trust.\n\nEvery setting is also a flag: --section.key value. See `tunny config`.",
+)  # fmt: skip
+
+Flags = list[tuple[str, str | None]]
+_flags: Flags = []
+
+Config = Annotated[str | None, typer.Argument(help="config file (YAML)", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="go on from the newest whole checkpoint")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="start again in a folder that holds a run")]
+Model = Annotated[str, typer.Argument(help="model folder, or Hub id", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    """From labelled text to a tagger or classifier that you can trust.
+
+    Every setting is also a flag: --section.key value. `tunny config` lists them.
+    """
+    if show:
+        print(f"tunny {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(config: Config = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
+    """Prepare what is missing, train, evaluate, and leave a run folder."""
+    from tunny import run
+    from tunny.config import load_config
+
+    run.train(load_config(config, _flags), resume=resume, overwrite=overwrite)
+
+
+@app.command()
+def prepare(config: Config = None) -> None:
+    """Read, audit and encode the data of a config without training."""
+    from tunny import run
+    from tunny.config import load_config
+
+    run.prepare(load_config(config, _flags))
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[list[str], typer.Argument(help="labelled files", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="folder for metrics.json, predictions.jsonl and report.md")],
+) -> None:
+    """Score a model folder on labelled data."""
+    from tunny import run
+
+    run.evaluate(model, data, out, *_file_settings())
+
+
+@app.command()
+def predict(
+    model: Model,
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="a file of any readable format, plain text lines, or -", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="file for the predictions, or -")] = "-",
+    to: Annotated[str | None, typer.Option("--to", help="jsonl, csv, conll or parquet; else by the ending of --out")] = None,
+) -> None:
+    """Label texts with a trained model."""
+    from tunny import run
+
+    run.predict(model, source, out, to, *_file_settings())
+
+
+@app.command("config")
+def show_config(
+    config: Config = None,
+    schema: Annotated[bool, typer.Option("--schema", help="print the JSON schema, for editors")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="print docs/config.md")] = False,
+) -> None:
+    """List every setting with its type, default and meaning; with a file, print the resolved config."""
+    import json
+
+    from tunny import config as settings
+
+    if schema:
+        print(json.dumps(settings.Config.model_json_schema(), indent=2))
+    elif markdown:
+        settings.write_docs()
+    elif config is not None or _flags:
+        sys.stdout.write(settings.saved_yaml(settings.load_config(config, _flags)))
+    else:
+        for name, kind, default, meaning in settings.settings_table():
+            print(f"--{name}  ({kind}, default {default})\n    {meaning}")
+
+
+@app.command()
+def env() -> None:
+    """Print versions and machine for a bug report."""
+    from tunny import run
+
+    print(f"tunny {__version__}")
+    for name, value in {**run.versions(), **run.machine()}.items():
+        print(f"{name}: {value}")
+
+
+def _file_settings() -> tuple[Any, Any]:
+    """Return the data and engine settings given as flags to a command that takes files."""
+    from tunny.config import load_file_settings
+
+    return load_file_settings(_flags)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _flags[:], rest = take_overrides(arguments)
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    try:
+        code = app(rest, standalone_mode=False)
+    except Exception as error:
+        code = _explain(error)
+    except KeyboardInterrupt:
+        code = 130
+    sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def take_overrides(arguments: list[str]) -> tuple[Flags, list[str]]:
+    """Part settings from the other arguments: `--section.key value`, `--section.key=value`, and the top-level names."""
+    flags: Flags = []
+    rest: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not _is_setting(name):
+            rest.append(argument)
+        elif equals:
+            flags.append((name, value))
+        elif waiting and not waiting[0].startswith("--"):
+            flags.append((name, waiting.pop(0)))
+        else:
+            flags.append((name, None))
+    return flags, rest
+
+
+def _is_setting(name: str) -> bool:
+    return "." in name or name in {"name", "output_dir", "seed", "task", "track", "config_path", "params"}
+
+
+def _explain(error: Exception) -> int:
+    """Print an error for the user and return its exit code; what we did not foresee keeps its traceback."""
+    import click
+
+    from tunny.core.errors import Stopped, TunnyError
+
+    if isinstance(error, TunnyError):
+        prefix = "" if isinstance(error, Stopped) else "error: "
+        print("\n".join(f"{prefix}{line}" for line in str(error).splitlines()), file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, click.exceptions.Exit):
+        return int(error.exit_code)
+    if isinstance(error, click.ClickException):
+        error.show()
+        return 2
+    if type(error).__module__.startswith("typer") and hasattr(error, "format_message"):
+        print(f"error: {error.format_message()}", file=sys.stderr)
+        return 2
+    import traceback
+
+    traceback.print_exception(error)
+    print("error: this is a fault in Tunny; please report it with the lines above and `tunny env`", file=sys.stderr)
+    return 1

@@ -1,0 +1,33 @@
+"""One labelled text. Character offsets (Python code points of `text`) are the truth; tags and tokens are views of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Span(NamedTuple):
+    """A labelled stretch of a text: characters `start` (inclusive) to `end` (exclusive)."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text with whatever labels its task needs; None means unlabelled, an empty tuple means labelled with nothing."""
+
+    id: str
+    text: str
+    spans: tuple[Span, ...] | None = None  # entities, chunks, or for pos one span a word
+    labels: tuple[str, ...] | None = None  # classify: one; multilabel: any number
+    score: float | None = None  # regress
+    text_b: str | None = None
+    document: str | None = None  # examples of one document stay together in splits
+    words: tuple[tuple[int, int], ...] | None = None  # character ranges, where the source was tokenised
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def labelled(self) -> bool:
+        """Say whether there is anything to learn from or to score against."""
+        return self.spans is not None or self.labels is not None or self.score is not None

@@ -1,0 +1,195 @@
+"""From files to memory-mapped examples and windows, once: kept under a digest of everything they depend on.
+
+The digest of examples covers the bytes of the files and the settings of reading; that of windows covers the examples, the labels,
+the tokenizer and the settings of encoding. Whatever changes gives another name, so a stale cache cannot be met.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tunny.core.console import progress, say
+from tunny.core.errors import DataError
+from tunny.core.files import digest_bytes, digest_file, dump_json, new_folder, read_json, remove_unfinished, write_json
+from tunny.data.audit import Audit
+from tunny.data.encode import Encoder
+from tunny.data.example import Example
+from tunny.data.labels import LabelSet, given_names, label_set
+from tunny.data.read import read
+from tunny.data.settings import TOKEN_KINDS, DataSettings
+from tunny.data.source import find_files
+from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, to_rows, write_batches
+
+VERSION = "1"  # of what reading and encoding give; raising it makes every cache anew
+CHUNK_CHARACTERS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Split:
+    """One named set of examples, read and perhaps encoded."""
+
+    name: str  # train, validation, validation/NAME, test
+    folder: Path  # of the examples in the cache
+    digest: str
+    audit: Audit
+    label_counts: Counter[str]
+    files: dict[str, str] = field(default_factory=dict)  # path -> SHA-256
+    windows_folder: Path | None = None
+
+    @property
+    def examples(self) -> ExampleStore:
+        """The examples, memory-mapped."""
+        return ExampleStore(self.folder / "examples.arrow")
+
+    @property
+    def windows(self) -> WindowStore:
+        """The windows, memory-mapped."""
+        assert self.windows_folder is not None
+        return WindowStore(self.windows_folder / "windows.arrow")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All splits of a run with the labels they share."""
+
+    splits: Mapping[str, Split]
+    labels: LabelSet
+    label_reason: str
+    audit: Audit  # what concerns several splits: duplicates, leakage, labels missing from training
+
+
+def cache_folder() -> Path:
+    """Return where encoded data is kept: $TUNNY_CACHE, or `tunny` in the user's cache folder."""
+    chosen = os.environ.get("TUNNY_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunny"
+
+
+def chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Yield lists of at most 2,048 examples and about a million characters; the same lists for the same examples."""
+    chunk: list[Example] = []
+    characters = 0
+    for example in examples:
+        size = len(example.text) + len(example.text_b or "")
+        if chunk and (len(chunk) == CHUNK or characters + size > CHUNK_CHARACTERS):
+            yield chunk
+            chunk, characters = [], 0
+        chunk.append(example)
+        characters += size
+    if chunk:
+        yield chunk
+
+
+def read_splits(
+    paths: Mapping[str, Sequence[str]], settings: Mapping[str, DataSettings], kind: str, labels: LabelSet | None = None
+) -> Dataset:
+    """Read every split (or find it in the cache) and settle the labels, which are those of a model where one is given."""
+    given = given_names(next(iter(settings.values())))
+    splits = {name: _read_split(name, files, settings[name], kind, given) for name, files in paths.items()}
+    found = {name: split.label_counts for name, split in splits.items()}
+    if labels is None:
+        labels, reason = label_set(kind, given, found)
+    else:
+        reason = "the model's"
+    audit = Audit()
+    _find_missing_labels(found, audit)
+    _find_duplicates(splits, audit)
+    return Dataset(splits, labels, reason, audit)
+
+
+def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: str, given: Sequence[str] | None) -> Split:
+    files = [file for pattern in paths for file in find_files(pattern)]
+    digests = {str(file): digest_file(file) for file in files}
+    relevant = settings.model_dump(mode="json", exclude={"train", "validation", "test"})
+    key = digest_bytes(VERSION, kind, dump_json(relevant), dump_json(given), *(f"{file.name}:{digests[str(file)]}" for file in files))
+    folder = cache_folder() / "examples" / key
+    if not folder.is_dir():
+        _write_examples(folder, name, [str(file) for file in files], settings, kind, given)
+    saved = read_json(folder / "split.json")
+    return Split(name, folder, key, Audit.from_json(saved["audit"]), Counter(saved["labels"]), digests)
+
+
+def _write_examples(folder: Path, name: str, paths: list[str], settings: DataSettings, kind: str, given: Sequence[str] | None) -> None:
+    audit = Audit()
+    counts: Counter[str] = Counter()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder.parent)
+
+    def counted() -> Iterator[Example]:
+        for example in progress(read(paths, settings, kind, audit, names=given), f"reading {name}", unit="examples"):
+            counts.update(span.label for span in example.spans or ())
+            counts.update(example.labels or ())
+            yield example
+
+    with new_folder(folder) as temporary:
+        write_batches(temporary / "examples.arrow", EXAMPLES, map(to_rows, chunked(counted())))
+        write_json(temporary / "split.json", {"audit": audit.to_json(), "labels": dict(counts.most_common())})
+
+
+def encode_splits(dataset: Dataset, encoder: Encoder) -> Dataset:
+    """Encode every split (or find its windows in the cache) and return the dataset with them."""
+    splits = {name: _encode_split(split, dataset.labels, encoder) for name, split in dataset.splits.items()}
+    return Dataset(splits, dataset.labels, dataset.label_reason, dataset.audit)
+
+
+def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
+    settings = dump_json(encoder.settings.model_dump(mode="json"))
+    key = digest_bytes(VERSION, split.digest, labels.kind, dump_json(labels.names), encoder.digest, settings)
+    folder = cache_folder() / "encoded" / key
+    if folder.is_dir():
+        say(f"{split.name}: encoded data found in the cache, nothing to tokenise")
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder.parent)
+        audit = Audit()
+        rows = 0
+
+        def batches() -> Iterator[object]:
+            nonlocal rows
+            store = split.examples
+            for chunk in progress(store.chunks(), f"encoding {split.name}", total=len(store.batches), unit="chunks"):
+                yield encoder.encode(chunk, labels, audit, rows)
+                rows += len(chunk)
+
+        with new_folder(folder) as temporary:
+            write_batches(temporary / "windows.arrow", WINDOWS, batches())
+            write_json(temporary / "audit.json", audit.to_json())
+    joint = Audit()
+    joint.add(split.audit)
+    joint.add(Audit.from_json(read_json(folder / "audit.json")))
+    return Split(split.name, split.folder, split.digest, joint, split.label_counts, split.files, folder)
+
+
+def _find_missing_labels(found: Mapping[str, Counter[str]], audit: Audit) -> None:
+    if "train" not in found:
+        return
+    for name, counts in found.items():
+        for label in counts:
+            if label not in found["train"]:
+                audit.event("labels missing from training", name, f"{label!r} ({counts[label]} times): it cannot be learnt")
+    if len(found["train"]) == 1:
+        audit.event("only one label", "train", f"every label is {next(iter(found['train']))!r}: there is nothing to tell apart")
+
+
+def _find_duplicates(splits: Mapping[str, Split], audit: Audit) -> None:
+    """Count texts that stand twice in a split, and texts of validation and test that training holds too."""
+    keys = {name: split.examples.column("key").astype(np.uint64) for name, split in splits.items()}
+    for name, values in keys.items():
+        unique, counts = np.unique(values, return_counts=True)
+        repeated = int((counts - 1).sum())
+        if repeated:
+            first = int(np.nonzero(values == unique[np.argmax(counts)])[0][0])
+            audit.event("duplicates", name, f"{repeated} texts stand there before; the commonest {counts.max()} times, first in row {first + 1}")
+        if name != "train" and "train" in keys:
+            shared = int(np.isin(values, keys["train"]).sum())
+            if shared:
+                audit.event("leakage", name, f"{shared} of {len(values)} texts are in the training data too")
+
+
+def require_labels(dataset: Dataset) -> None:
+    """Raise DataError where there is nothing to learn."""
+    if not dataset.labels.names or (dataset.labels.kind in TOKEN_KINDS and dataset.labels.kind != "pos" and len(dataset.labels.names) == 1):
+        raise DataError("no label in the data: nothing can be learnt. Check data.tags, data.label and data.format.")

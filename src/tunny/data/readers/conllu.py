@@ -1,0 +1,107 @@
+"""CoNLL-U files (Universal Dependencies): ten columns, comments, multi-word tokens, empty nodes.
+
+The words are the syntactic words. Inside a multi-word token they stand without spaces where they spell its surface form
+("don't" = "do" + "n't") and with spaces where they do not ("du" = "de" + "le"), which is counted. Empty nodes (8.1) are no
+words and are counted. Tags are UPOS unless `data.tags` names another column. Source: universaldependencies.org/format.html.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tunny.core.errors import DataError
+from tunny.data.example import Example
+from tunny.data.records import find_scheme, tokens_to_example
+from tunny.data.source import Source
+
+COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+
+
+@dataclass
+class _Sentence:
+    line: int
+    id: str | None = None
+    words: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    spaces: list[bool] = field(default_factory=list)
+    joined: list[tuple[int, int, str, bool]] = field(default_factory=list)  # first word, last word, form, space after
+    document: str | None = None
+
+
+def read(source: Source) -> Iterator[Example]:
+    """Yield one example a sentence."""
+    column = _tag_column(source)
+    scheme = find_scheme(source, ((found.line, found.tags) for found in _sentences(source, column, count=False)))
+    for sentence in _sentences(source, column, count=True):
+        try:
+            example = tokens_to_example(
+                sentence.id or source.where(sentence.line), sentence.words, sentence.tags, source, sentence.line, scheme,
+                sentence.document, _spaces(sentence, source),
+            )  # fmt: skip
+        except ValueError as error:
+            source.audit.count("read")
+            source.reject(sentence.line, str(error))
+            continue
+        yield from source.accept(sentence.line, example)
+
+
+def _tag_column(source: Source) -> int:
+    named = source.settings.tags
+    if named is None:
+        return COLUMNS.index("upos")
+    if str(named).isdigit() and int(named) < len(COLUMNS):
+        return int(named)
+    if str(named).lower() not in COLUMNS:
+        raise DataError(f"{source.path.name}: no column {named!r} (data.tags); there are: {', '.join(COLUMNS)}")
+    return COLUMNS.index(str(named).lower())
+
+
+def _sentences(source: Source, tag_column: int, count: bool) -> Iterator[_Sentence]:
+    document: str | None = None
+    sentence = _Sentence(1)
+    for number, line in source.lines():
+        if not line.strip():
+            if sentence.words:
+                yield sentence
+            sentence = _Sentence(number + 1)
+            continue
+        if line.startswith("#"):
+            key, _, value = line[1:].partition("=")
+            if key.strip() == "newdoc id":
+                document = value.strip()
+            elif key.strip() == "sent_id":
+                sentence.id = value.strip()
+            continue
+        columns = line.split("\t")
+        if len(columns) != len(COLUMNS):
+            raise DataError(f"{source.where(number)}: expected {len(COLUMNS)} columns parted by tabs, found {len(columns)}: {line[:60]!r}")
+        sentence.document = document
+        _word(sentence, columns, tag_column, source, number, count)
+    if sentence.words:
+        yield sentence
+
+
+def _word(sentence: _Sentence, columns: list[str], tag_column: int, source: Source, number: int, count: bool) -> None:
+    space = "SpaceAfter=No" not in columns[9].split("|")
+    if "." in columns[0]:
+        if count:
+            source.audit.event("empty nodes", source.where(number), f"{columns[1]!r} is no word of the text")
+        return
+    if "-" in columns[0]:
+        first, last = (int(part) for part in columns[0].split("-"))
+        sentence.joined.append((first - 1, last - 1, columns[1], space))
+        return
+    sentence.words.append(columns[1])
+    sentence.tags.append(columns[tag_column])
+    sentence.spaces.append(space)
+
+
+def _spaces(sentence: _Sentence, source: Source) -> list[bool]:
+    spaces = list(sentence.spaces)
+    for first, last, form, space in sentence.joined:
+        spelt = "".join(sentence.words[first : last + 1]) == form
+        if not spelt:
+            detail = f"{form!r} is read as {' '.join(sentence.words[first : last + 1])!r}"
+            source.audit.event("multi-word tokens respelt", source.where(sentence.line), detail)
+        spaces[first:last] = [not spelt] * (last - first)
+        spaces[last] = space
+    return spaces

@@ -1,0 +1,19 @@
+"""Plain text: each line that is not blank is a text without labels."""
+
+from collections.abc import Iterator
+
+from tunny.core.errors import DataError
+from tunny.data.example import Example
+from tunny.data.source import Source
+
+
+def read(source: Source) -> Iterator[Example]:
+    """Yield one unlabelled example a line."""
+    if source.labels_needed:
+        raise DataError(
+            f"{source.path.name}: plain text has no labels, and labels are needed here. "
+            "If the file is in another format, say so in data.format."
+        )
+    for number, line in source.lines():
+        if line.strip():
+            yield from source.accept(number, Example(source.where(number), line))

@@ -1,0 +1,91 @@
+"""The settings of the `data` and `encode` sections."""
+
+import glob
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tunny.core.settings import Settings
+
+Kind = Literal["ner", "pos", "chunk", "classify", "multilabel", "regress"]
+TOKEN_KINDS = ("ner", "pos", "chunk")
+Column = str | Annotated[int, Field(ge=0)] | None
+FormatName = Literal["auto", "conll", "conllu", "jsonl", "json", "csv", "tsv", "parquet", "label-studio", "text"]
+
+
+class DataSettings(Settings):
+    """Where the labelled text is and how to read it."""
+
+    train: str | list[str] | None = Field(None, description="training data: a path, a list of paths, or a glob")
+    validation: str | list[str] | dict[str, str] | None = Field(
+        None, description="validation data, which chooses the best model; also a mapping of names to paths"
+    )
+    test: str | list[str] | None = Field(None, description="test data, scored once with the best model")
+    format: FormatName = Field("auto", description="file format; auto: by content first and by the ending second")
+    text: Column = Field(None, description="column or key of the text (of tokens joined by spaces: see tokens)")
+    text_b: Column = Field(None, description="column or key of the second text of a pair")
+    label: Column = Field(None, description="column or key of the label, the labels or the score")
+    tokens: Column = Field(None, description="column or key of the tokens")
+    tags: Column = Field(None, description="column or key of the tags, one a token")
+    id: Column = Field(None, description="column or key that identifies an example; absent: file name and line")
+    header: bool = Field(True, description="csv, tsv: the first row names the columns; false: columns are numbers from 0")
+    delimiter: str | None = Field(None, description="csv, tsv, conll: what separates columns; absent: found by looking")
+    quoting: Literal["auto", "csv", "none"] = Field(
+        "auto", description="csv, tsv: whether double quotes enclose cells; auto: csv if every quote in the file is well-formed"
+    )
+    encoding: str = Field("utf-8", description="text encoding of the files; a byte order mark is understood")
+    labels: list[str] | dict[str, int] | str | None = Field(
+        None, description="label names in id order: a list, a mapping of name to id, or a file with one a line"
+    )
+    label_separator: str = Field(",", min_length=1, description="multilabel: what separates labels in one cell")
+    overlaps: Literal["longest", "first", "stop"] = Field(
+        "longest", description="which of two overlapping spans is kept; every case is counted and listed"
+    )
+    on_error: Literal["stop", "quarantine"] = Field(
+        "stop", description="what a bad row does: stop the command, or be left out, counted and listed"
+    )
+    max_examples: int | None = Field(None, ge=1, description="most examples of each split, from its start")
+
+    @field_validator("validation")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        if isinstance(value, dict):
+            bad = [name for name in value if not name.replace("-", "").replace("_", "").isalnum()]
+            if bad or not value:
+                raise ValueError("names of validation sets are letters, digits, - and _")
+        return value
+
+
+class EncodeSettings(Settings):
+    """How text becomes tokens and windows."""
+
+    max_tokens: int = Field(256, ge=8, description="tokens of a window, special tokens included; longer texts become windows")
+    stride: int = Field(64, ge=0, description="tokens that neighbouring windows of one text share")
+    label_all_pieces: bool = Field(
+        False, description="continuation pieces of a word learn its tag too, B- as I-; they are never scored"
+    )
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> "EncodeSettings":
+        if self.stride > self.max_tokens // 2:
+            raise ValueError(f"stride must be at most half of max_tokens ({self.max_tokens // 2})")
+        return self
+
+
+def split_paths(value: str | list[str] | dict[str, str] | None) -> dict[str, list[str]]:
+    """Return the named file lists of one split setting; an unnamed one has the name ''."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return {name: [path] for name, path in value.items()}
+    return {"": [value] if isinstance(value, str) else list(value)}
+
+
+def resolve_path(path: str, beside: Path | None) -> str:
+    """Return a path as it is, or taken from the config's folder where only that exists."""
+    if beside is None or os.path.isabs(path) or glob.glob(path):
+        return path
+    near = os.path.join(beside, path)
+    return near if glob.glob(near) else path

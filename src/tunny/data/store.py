@@ -1,0 +1,184 @@
+"""Arrow files on disk, memory-mapped: examples as they were read, and windows as the model takes them.
+
+Both are written a batch at a time and read without copying, so memory does not grow with the data. A row of a list column is
+a view into the mapped file.
+"""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tunny.core.files import digest_bytes
+from tunny.data.example import Example, Span
+
+CHUNK = 2048  # examples of one batch; evaluation forms its batches inside chunks, so this is part of the result
+
+_SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())])
+EXAMPLES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("text_b", pa.string()),
+        ("spans", pa.list_(_SPAN)),
+        ("labels", pa.list_(pa.string())),
+        ("score", pa.float64()),
+        ("document", pa.string()),
+        ("word_starts", pa.list_(pa.int32())),
+        ("word_ends", pa.list_(pa.int32())),
+        ("meta", pa.string()),
+        ("key", pa.uint64()),  # 64 bits of a digest of the texts, for duplicates and leakage
+    ]
+)
+WINDOWS = pa.schema(
+    [
+        ("example", pa.int64()),  # row of the example
+        ("ids", pa.list_(pa.int32())),  # token ids, special tokens included
+        ("words", pa.list_(pa.int32())),  # by token: number of the word whose answer this token gives, or -1
+        ("labels", pa.list_(pa.int32())),  # token tasks, by token: label id or -100; sequence tasks: the label ids
+        ("joined", pa.list_(pa.int32())),  # words that share the token of the word before them
+        ("second", pa.int32()),  # first token of the second segment; the number of tokens where there is none
+        ("weight", pa.float32()),  # of this window in the loss: 1 / windows of the example in sequence tasks
+        ("score", pa.float32()),  # regress: the target
+    ]
+)
+
+
+def to_rows(examples: Sequence[Example]) -> pa.RecordBatch:
+    """Return examples as an Arrow batch."""
+    columns: dict[str, list[Any]] = {name: [] for name in EXAMPLES.names}
+    for example in examples:
+        spans = example.spans
+        columns["id"].append(example.id)
+        columns["text"].append(example.text)
+        columns["text_b"].append(example.text_b)
+        columns["spans"].append(None if spans is None else [span._asdict() for span in spans])
+        columns["labels"].append(None if example.labels is None else list(example.labels))
+        columns["score"].append(example.score)
+        columns["document"].append(example.document)
+        columns["word_starts"].append(None if example.words is None else [start for start, _ in example.words])
+        columns["word_ends"].append(None if example.words is None else [end for _, end in example.words])
+        columns["meta"].append(json.dumps(dict(example.meta)) if example.meta else None)
+        columns["key"].append(int(digest_bytes(example.text, example.text_b or "")[:16], 16))
+    return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in EXAMPLES], schema=EXAMPLES)
+
+
+def from_rows(batch: pa.RecordBatch) -> list[Example]:
+    """Return the examples of an Arrow batch."""
+    examples = []
+    for row in batch.to_pylist():
+        starts, spans, labels = row["word_starts"], row["spans"], row["labels"]
+        examples.append(
+            Example(
+                row["id"], row["text"],
+                spans=None if spans is None else tuple(Span(span["start"], span["end"], span["label"]) for span in spans),
+                labels=None if labels is None else tuple(labels),
+                score=row["score"], text_b=row["text_b"], document=row["document"],
+                words=None if starts is None else tuple(zip(starts, row["word_ends"], strict=True)),
+                meta=json.loads(row["meta"]) if row["meta"] else {},
+            )
+        )  # fmt: skip
+    return examples
+
+
+def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write batches to an Arrow file as they come and return the number of rows."""
+    rows = 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+class ArrowRows:
+    """A memory-mapped Arrow file of one schema; a batch is opened when it is asked for."""
+
+    def __init__(self, path: Path):
+        self._map = pa.memory_map(str(path))
+        self._file = pa.ipc.open_file(self._map)
+        self.batches = [self._file.get_batch(number) for number in range(self._file.num_record_batches)]
+        self.starts = np.cumsum([0, *(batch.num_rows for batch in self.batches)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a whole column of numbers as one array."""
+        parts = [batch.column(name).to_numpy(zero_copy_only=False) for batch in self.batches]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Return the batch of a row and its place there."""
+        number = bisect_right(self.starts, row) - 1
+        return number, int(row - self.starts[number])
+
+
+class ExampleStore(ArrowRows):
+    """Examples on disk, in the order they were read."""
+
+    def chunks(self) -> Iterator[list[Example]]:
+        """Yield the examples a chunk at a time."""
+        for batch in self.batches:
+            yield from_rows(batch)
+
+
+class WindowStore(ArrowRows):
+    """Windows on disk, and one window as views of numpy."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._columns = [WindowColumns(batch) for batch in self.batches]
+        self.lengths: NDArray[np.int64] = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in self._columns)])
+
+    def __getitem__(self, row: int) -> "Window":
+        number, place = self.locate(row)
+        return self._columns[number][place]
+
+    def chunk(self, number: int) -> "WindowColumns":
+        """Return the windows of one chunk of examples."""
+        return self._columns[number]
+
+
+class Window:
+    """One row the model takes; arrays are views, letters: T tokens."""
+
+    __slots__ = ("example", "ids", "joined", "labels", "score", "second", "weight", "words")
+
+    def __init__(self, example: int, lists: dict[str, NDArray[np.int32]], second: int, weight: float, score: float):
+        self.example = example
+        self.ids = lists["ids"]  # (T,) int32
+        self.words = lists["words"]  # (T,) int32, or empty in sequence tasks
+        self.labels = lists["labels"]  # (T,) int32 in token tasks, label ids in sequence tasks
+        self.joined = lists["joined"]  # word numbers
+        self.second = second
+        self.weight = weight
+        self.score = score
+
+
+class WindowColumns:
+    """The windows of one Arrow batch as numpy views."""
+
+    def __init__(self, batch: pa.RecordBatch):
+        self._lists = {name: _ragged(batch.column(name)) for name in ("ids", "words", "labels", "joined")}
+        self.example: NDArray[np.int64] = batch.column("example").to_numpy()
+        self._second = batch.column("second").to_numpy()
+        self._weight = batch.column("weight").to_numpy()
+        self._score = batch.column("score").to_numpy()
+        self.lengths: NDArray[np.int64] = np.diff(self._lists["ids"][1]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> Window:
+        lists = {name: values[offsets[row] : offsets[row + 1]] for name, (values, offsets) in self._lists.items()}
+        return Window(int(self.example[row]), lists, int(self._second[row]), float(self._weight[row]), float(self._score[row]))
+
+
+def _ragged(column: pa.ListArray) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    return column.values.to_numpy(), column.offsets.to_numpy()

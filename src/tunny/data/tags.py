@@ -1,0 +1,133 @@
+"""Tag schemes: finding one, tags to spans of words, spans to IOB2, and which tag may follow which.
+
+IOB1 marks B- only between two neighbours of one type, IOB2 at every start, BIOES and BILOU mark ends and singles too
+(E = L, S = U). Spans here count words: first and last, both inclusive. A tag that breaks its scheme is repaired as conlleval
+does (it starts a new span) and counted. Source: Tjong Kim Sang & Veenstra 1999; Ratinov & Roth 2009.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scheme = Literal["IOB1", "IOB2", "BIOES", "BILOU", "none"]
+_NORMAL = {"L": "E", "U": "S"}  # BILOU's names for the two prefixes of BIOES
+
+
+class WordSpan(NamedTuple):
+    """Words `first` to `last`, both inclusive, with a label."""
+
+    first: int
+    last: int
+    label: str
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """Return prefix and label of a tag, ("O", "") for O; raise ValueError for what no scheme has."""
+    if tag == "O":
+        return "O", ""
+    prefix, dash, label = tag.partition("-")
+    if not dash or prefix not in {"B", "I", "E", "S", "L", "U"} or not label:
+        raise ValueError(f"expected O or a tag such as B-PER or I-PER, found {tag!r}")
+    return prefix, label
+
+
+class SchemeFinder:
+    """Collects what tells the schemes apart, a sentence at a time."""
+
+    def __init__(self) -> None:
+        self.prefixes: set[str] = set()
+        self.inside_starts = False  # an I- where nothing of its type stands before it
+        self.begin_starts = False  # a B- where nothing of its type stands before it
+
+    def see(self, tags: Iterable[str]) -> None:
+        """Look at the tags of one sentence."""
+        before = ""
+        for tag in tags:
+            prefix, label = split_tag(tag)
+            self.prefixes.add(prefix)
+            if label and label != before:
+                self.inside_starts |= prefix == "I"
+                self.begin_starts |= prefix == "B"
+            before = label
+
+    def found(self) -> tuple[Scheme, str]:
+        """Return the scheme and the reason."""
+        if self.prefixes & {"L", "U"}:
+            return "BILOU", "tags with L- or U- were found"
+        if self.prefixes & {"E", "S"}:
+            return "BIOES", "tags with E- or S- were found"
+        if self.inside_starts and not self.begin_starts:
+            return "IOB1", "spans start with I-"
+        return "IOB2", "spans start with B-"
+
+
+def tags_to_spans(tags: Sequence[str], scheme: Scheme) -> tuple[list[WordSpan], int]:
+    """Return the spans of one sentence and how many tags broke the scheme."""
+    spans: list[WordSpan] = []
+    repaired = 0
+    open_at, before, before_label = -1, "O", ""
+    for position, tag in enumerate([*tags, "O"]):
+        prefix, label = split_tag(tag)
+        prefix = _NORMAL.get(prefix, prefix)
+        continues = prefix in {"I", "E"} and label == before_label and before in {"B", "I"}
+        if not continues:
+            if open_at >= 0:
+                spans.append(WordSpan(open_at, position - 1, before_label))
+                repaired += scheme in {"BIOES", "BILOU"} and before in {"B", "I"}
+            open_at = position if label else -1
+            repaired += prefix in {"I", "E"} and scheme != "IOB1"
+        before, before_label = prefix, label
+    return spans, repaired
+
+
+def spans_to_tags(spans: Iterable[WordSpan], num_words: int) -> list[str]:
+    """Return IOB2 tags for spans that do not overlap."""
+    tags = ["O"] * num_words
+    for first, last, label in spans:
+        tags[first : last + 1] = [f"B-{label}", *[f"I-{label}"] * (last - first)]
+    return tags
+
+
+def scheme_of(names: Sequence[str]) -> Scheme:
+    """Return the scheme that a model's label names follow; "none" where they are plain tags."""
+    finder = SchemeFinder()
+    try:
+        for name in names:
+            finder.prefixes.add(split_tag(name)[0])
+    except ValueError:
+        return "none"
+    if finder.prefixes <= {"I", "O"} and "I" in finder.prefixes:
+        return "IOB1"
+    return finder.found()[0]
+
+
+def transitions(names: Sequence[str], scheme: Scheme) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which tag may come first (K,), which may follow which (K, K) as [before, after], and which last (K,)."""
+    size = len(names)
+    if scheme == "none":
+        return np.ones(size, bool), np.ones((size, size), bool), np.ones(size, bool)
+    parts = [split_tag(name) for name in names]
+    parts = [(_NORMAL.get(prefix, prefix), label) for prefix, label in parts]
+    first = np.array([_may_follow(("O", ""), tag, scheme) for tag in parts])
+    last = np.array([_may_follow(tag, ("O", ""), scheme) for tag in parts])
+    follow = np.array([[_may_follow(before, after, scheme) for after in parts] for before in parts])
+    return first, follow, last
+
+
+def _may_follow(before: tuple[str, str], after: tuple[str, str], scheme: Scheme) -> bool:
+    same = bool(after[1]) and before[1] == after[1]
+    if scheme == "IOB1":
+        return after[0] != "B" or same
+    if scheme == "IOB2":
+        return after[0] != "I" or same
+    is_open = before[0] in {"B", "I"}
+    if after[0] in {"I", "E"}:
+        return is_open and same
+    return not is_open
+
+
+def inside_of(name: str) -> str:
+    """Return the tag that continues a tag: I- for B-, the tag itself for anything else."""
+    return f"I-{name[2:]}" if name.startswith("B-") else name

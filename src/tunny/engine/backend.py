@@ -1,0 +1,105 @@
+"""Where training runs. A backend knows ranks and devices; the loop does not. One process is a world of one."""
+
+import contextlib
+import ctypes
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tunny.core.console import choice
+from tunny.core.errors import ConfigError
+from tunny.engine.settings import EngineSettings
+
+
+class Backend(Protocol):
+    """What the loop asks of the place it runs in."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return the model as it is to be called; before the optimizer is made."""
+
+    def hold_sync(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Return a context in which gradients are not exchanged (all micro-batches but the last)."""
+
+    def sum(self, value: float) -> float:
+        """Return the sum of a number over all ranks."""
+
+    def clip(self, parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+        """Clip gradients by their global norm and return the norm before."""
+
+    def full_state(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return the whole state of a model on the CPU."""
+
+
+class SingleProcess:
+    """A world of one rank on one device."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, device: torch.device):
+        self.device = device
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Move the model to the device."""
+        return model.to(self.device)
+
+    def hold_sync(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Do nothing: there is nobody to exchange with."""
+        return nullcontext()
+
+    def sum(self, value: float) -> float:
+        """Return the value."""
+        return value
+
+    def clip(self, parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+        """Clip by the global 2-norm."""
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+
+    def full_state(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return contiguous copies on the CPU of everything that `state_dict` names, each storage once."""
+        return {name: tensor.detach().to("cpu").contiguous() for name, tensor in model.state_dict().items()}
+
+
+def choose_backend(settings: EngineSettings) -> SingleProcess:
+    """Return the backend that the settings ask for, and say why."""
+    if settings.device == "auto":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        reason = "a GPU is there" if device.type == "cuda" else f"no GPU is there; {torch.get_num_threads()} threads"
+    else:
+        try:
+            device, reason = torch.device(settings.device), "engine.device"
+        except RuntimeError as error:
+            raise ConfigError(f"engine.device: expected auto, cpu, cuda or cuda:N, found {settings.device!r}") from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("engine.device: cuda was asked for, but torch sees no GPU. Set engine.device: cpu or auto.")
+    choice("device", device, reason)
+    if device.type == "cpu":
+        _keep_freed_memory()
+    return SingleProcess(device)
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep large freed blocks instead of giving each back to the system and fetching it again zeroed.
+
+    Every step frees and takes the same tensors, among them a gradient as large as the embeddings; measured 1.1 to 1.2 times
+    faster. Numbers are those of malloc.h: trim threshold, top pad, mmap threshold.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for option, size in ((-1, 1 << 30), (-2, 1 << 28), (-3, 1 << 30)):
+            libc.mallopt(option, size)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory did not suffice, on a GPU or a CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)

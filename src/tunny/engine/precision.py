@@ -1,0 +1,64 @@
+"""How numbers are multiplied: an axis of its own, beside device and strategy. Chosen by what the processor reports."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tunny.core.console import choice
+from tunny.core.errors import ConfigError
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The type of matrix products; weights, gradients and optimizer stay fp32."""
+
+    name: str  # fp32, bf16, fp16
+    device_type: str
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return the context in which a forward pass runs."""
+        if self.name == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device_type, dtype=_DTYPES[self.name])
+
+    @property
+    def scaled(self) -> bool:
+        """Whether gradients need scaling against underflow."""
+        return self.name == "fp16"
+
+
+def choose_precision(wanted: str, device: torch.device, reason: str = "engine.precision") -> Precision:
+    """Return the precision that is wanted, or for auto the one the hardware multiplies fast; say why."""
+    if wanted == "auto":
+        wanted, reason = _fast_precision(device)
+    if wanted == "fp16" and device.type == "cpu":
+        raise ConfigError("engine.precision: fp16 is for GPUs; on a CPU choose bf16, fp32 or auto")
+    choice("precision", wanted, reason)
+    return Precision(wanted, device.type)
+
+
+def _fast_precision(device: torch.device) -> tuple[str, str]:
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "the GPU has bf16 matrix units"
+        return "fp32", "the GPU has no bf16 matrix units"
+    flags = cpu_flags()
+    for flag in ("amx_bf16", "avx512_bf16"):
+        if flag in flags:
+            return "bf16", f"the processor has {flag}"
+    return "fp32", "the processor reports neither avx512_bf16 nor amx_bf16"
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return the instruction sets that the processor reports; none where the system does not say."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return frozenset()
+    for line in info.read_text("utf-8", errors="replace").splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()

@@ -1,0 +1,64 @@
+"""Predicting: examples in, answers out, in input order and constant memory. Training, evaluate and predict share this path.
+
+Examples come a chunk at a time; within a chunk rows of like length share a batch of at most `BATCH_TOKENS` tokens.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from tunny.data.audit import Audit
+from tunny.data.encode import Encoder
+from tunny.data.example import Example
+from tunny.data.plan import plan_prediction
+from tunny.data.prepare import Split, chunked
+from tunny.data.store import WindowColumns
+from tunny.engine.precision import Precision
+from tunny.tasks.base import Answer, Floats, Task
+
+BATCH_TOKENS = 4096  # tokens of one forward pass, padding included
+
+Chunk = tuple[list[Example], WindowColumns, int]  # examples, their windows, row of the first example
+
+
+def encoded_chunks(split: Split) -> Iterator[Chunk]:
+    """Yield the chunks of a split that was prepared, from its memory-mapped files."""
+    windows = split.windows
+    row = 0
+    for number, examples in enumerate(split.examples.chunks()):
+        yield examples, windows.chunk(number), row
+        row += len(examples)
+
+
+def encode_chunks(examples: Iterable[Example], encoder: Encoder, task: Task, audit: Audit) -> Iterator[Chunk]:
+    """Encode examples as they come; the same chunks as those of a prepared split."""
+    row = 0
+    for chunk in chunked(examples):
+        batch: pa.RecordBatch = encoder.encode(chunk, task.labels, audit, row)
+        yield chunk, WindowColumns(batch), row
+        row += len(chunk)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, task: Task, chunks: Iterable[Chunk], device: torch.device, precision: Precision) -> Iterator[tuple[Example, Answer]]:
+    """Yield every example with its answer, in order."""
+    model.eval()
+    for examples, windows, first_row in chunks:
+        logits = _forward(model, task, windows, device, precision)
+        yield from zip(examples, task.answers(examples, windows, first_row, logits), strict=True)
+
+
+def _forward(model: nn.Module, task: Task, windows: WindowColumns, device: torch.device, precision: Precision) -> Sequence[Floats]:
+    """Return the logits of each window without padding: (T, K), or (K,) in sequence tasks."""
+    found: list[Floats] = [np.zeros(0, dtype=np.float32)] * len(windows)
+    for rows in plan_prediction(windows.lengths, BATCH_TOKENS):
+        batch = task.batch([windows[int(row)] for row in rows])
+        with precision.autocast():
+            logits = task.predict_step(model, batch.to(device))
+        values = logits.float().cpu().numpy()
+        for at, row in enumerate(rows):
+            found[row] = values[at, : windows.lengths[row]] if values.ndim == 3 else values[at]
+    return found

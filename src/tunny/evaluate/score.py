@@ -1,0 +1,69 @@
+"""Scoring: predictions beside gold labels, and the evaluation folder: metrics.json, predictions.jsonl, report.md."""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import nn
+
+from tunny.core.files import new_folder, write_json, write_text
+from tunny.data.audit import Audit
+from tunny.engine.precision import Precision
+from tunny.evaluate.predict import Chunk, predict
+from tunny.evaluate.report import report
+from tunny.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one evaluation found; metrics are 0 to 1 where they are shares, None where not defined."""
+
+    task: str
+    examples: int
+    metrics: dict[str, float | None]
+    per_label: dict[str, dict[str, float]]
+    seconds: float
+
+    def to_json(self, model: str, data: str, audit: Audit) -> dict[str, Any]:
+        """Return the content of metrics.json."""
+        return {
+            "task": self.task, "model": model, "data": data, "examples": self.examples, "metrics": self.metrics,
+            "per_label": self.per_label,
+            "speed": {"examples_per_second": self.examples / max(self.seconds, 1e-9), "seconds": self.seconds},
+            "audit": audit.to_json(),
+        }  # fmt: skip
+
+
+def score(
+    model: nn.Module, task: Task, chunks: Iterable[Chunk], device: torch.device, precision: Precision, predictions: TextIO | None = None
+) -> Scores:
+    """Predict and score everything once, writing each prediction as a JSON line where a file is given."""
+    scorer = task.scorer()
+    loss, targets, examples = 0.0, 0.0, 0
+    started = time.monotonic()
+    for example, answer in predict(model, task, chunks, device, precision):
+        scorer.add(example, answer)
+        loss, targets, examples = loss + answer.loss, targets + answer.num_targets, examples + 1
+        if predictions is not None:
+            predictions.write(json.dumps(answer.prediction, ensure_ascii=False) + "\n")
+    metrics = {**scorer.metrics(), "loss": loss / targets if targets else None}
+    return Scores(task.labels.kind, examples, metrics, scorer.per_label(), time.monotonic() - started)
+
+
+def evaluate_to(
+    folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chunk], device: torch.device, precision: Precision,
+    audit: Audit, *, model_name: str, data_name: str,
+) -> Scores:  # fmt: skip
+    """Score and write the evaluation folder, whole or not at all; a folder that is there already is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(folder, replace=True) as temporary:
+        with (temporary / "predictions.jsonl").open("w", encoding="utf-8") as file:
+            scores = score(model, task, chunks, device, precision, file)
+        content = scores.to_json(model_name, data_name, audit)
+        write_json(temporary / "metrics.json", content)
+        write_text(temporary / "report.md", report(content))
+    return scores

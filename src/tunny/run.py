@@ -1,0 +1,361 @@
+"""The composition root: one function a command, each a short story. The only file that knows every room."""
+
+import contextlib
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tunny import __version__
+from tunny.config import Config, saved_yaml
+from tunny.core.console import choice, copy_to, mark, say
+from tunny.core.errors import ConfigError, RunError, did_you_mean
+from tunny.core.files import digest_bytes, dump_json, locked, read_json, remove_unfinished, require_free_space, write_json, write_text
+from tunny.core.settings import Resolved
+from tunny.core.signals import StopRequest, watch_signals
+from tunny.data.audit import Audit
+from tunny.data.encode import Encoder, check_window
+from tunny.data.labels import given_names
+from tunny.data.prepare import Dataset, Split, encode_splits, read_splits, require_labels
+from tunny.data.read import read
+from tunny.data.settings import DataSettings, split_paths
+from tunny.data.words import words_of
+from tunny.engine.backend import SingleProcess, choose_backend
+from tunny.engine.ceiling import measure_ceiling
+from tunny.engine.precision import Precision, choose_precision
+from tunny.engine.settings import EngineSettings
+from tunny.evaluate.output import output_format, write_predictions
+from tunny.evaluate.predict import encoded_chunks
+from tunny.evaluate.report import number
+from tunny.evaluate.score import Scores, evaluate_to, score
+from tunny.ship.folder import ModelFacts, save_model
+from tunny.ship.predictor import Predictor, load
+from tunny.tasks.base import Task
+from tunny.tasks.layers import depth_of
+from tunny.tasks.model import Loaded, load_model, load_tokenizer, make_task
+from tunny.tasks.sampling import label_counts, row_weights
+from tunny.train.checkpoint import Checkpoint, Checkpoints, needed_bytes
+from tunny.train.loop import Job, fit
+from tunny.train.trackers import make_trackers
+
+OURS = ("config.yaml", "manifest.json", "audit.json", "run.log", "log.jsonl", "checkpoints", "model", "validation", "test")
+FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint"}  # settings that do not decide the weights
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data, tokenizer and labels of a config, ready for training."""
+
+    dataset: Dataset
+    loaded: Loaded
+    encoder: Encoder
+
+
+# -- prepare -----------------------------------------------------------------------------------------------------------
+
+
+def prepare(resolved: Resolved[Config]) -> Prepared:
+    """Read, audit and encode all data of a config (`tunny prepare`)."""
+    config = resolved.settings
+    if config.data.train is None:
+        raise ConfigError("settings: 'data.train' is required; give --data.train FILE or set it in the config")
+    loaded = load_tokenizer(config.model)
+    check_window(config.encode.max_tokens, loaded.padding.positions)
+    encoder = Encoder(loaded.tokenizer.backend_tokenizer, config.encode)
+    dataset = read_splits(_split_files(config.data), _split_settings(config), config.task.kind)
+    require_labels(dataset)
+    if config.task.kind != "regress":
+        choice("labels", ", ".join(dataset.labels.names), dataset.label_reason)
+    dataset = encode_splits(dataset, encoder)
+    for split in dataset.splits.values():
+        for line in [*split.audit.notes, *split.audit.lines(split.name)]:
+            say(line)
+    for line in dataset.audit.lines("all splits")[1:]:
+        say(line)
+    return Prepared(dataset, loaded, encoder)
+
+
+def _split_files(data: DataSettings) -> dict[str, list[str]]:
+    """Return the files of each split under its full name: train, validation or validation/NAME, test."""
+    return {
+        f"{split}/{name}" if name else split: files
+        for split in ("train", "validation", "test")
+        for name, files in split_paths(getattr(data, split)).items()
+    }
+
+
+def _split_settings(config: Config) -> dict[str, DataSettings]:
+    """Return the reading settings of each split: evaluation may take fewer examples."""
+    limits = [limit for limit in (config.data.max_examples, config.evaluate.max_examples) if limit is not None]
+    scored = config.data.model_copy(update={"max_examples": min(limits, default=None)})
+    return {name: config.data if name == "train" else scored for name in _split_files(config.data)}
+
+
+# -- train -------------------------------------------------------------------------------------------------------------
+
+
+def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool = False) -> Path:
+    """Prepare what is missing, train, evaluate, and leave a run folder; return it (`tunny train`).
+
+    Whatever can be found wrong before the first step is found before anything is written or cleared.
+    """
+    folder = Path(resolved.settings.output_dir)
+    began = mark()
+    with watch_signals() as stop, locked(folder):
+        if not _may_write(folder, resume, overwrite):
+            return folder
+        prepared = prepare(resolved)
+        backend = choose_backend(resolved.settings.engine)
+        checkpoints = Checkpoints(folder / "checkpoints", resolved.settings.checkpoint.keep_last, _config_digest(resolved, prepared))
+        checkpoint = checkpoints.newest() if resume else None
+        precision = _precision(resolved.settings, backend, checkpoint)
+        job = _job(folder, resolved, prepared, backend, precision, checkpoints, stop)
+        if overwrite and not resume:
+            _clear(folder)
+        with copy_to(folder / "run.log", began):
+            _begin(folder, resolved, prepared, checkpoint, resume)
+            for tracker in job.trackers:
+                tracker.start(resolved.written, checkpoint.progress.step if checkpoint else 0)
+            progress = fit(job, checkpoint)
+            for tracker in job.trackers:
+                tracker.close()
+            _finish(folder, resolved, prepared, job)
+        manifest = read_json(folder / "manifest.json")
+        write_json(folder / "manifest.json", {**manifest, "finished": True, "steps": progress.step, "best_step": progress.best_step})
+    return folder
+
+
+def _may_write(folder: Path, resume: bool, overwrite: bool) -> bool:
+    """Refuse a folder that holds a run unless told what to do with it; False where there is nothing left to do."""
+    if not (folder / "config.yaml").exists():
+        if resume:
+            say(f"{folder}: holds no run yet; training starts from the beginning")
+        return True
+    if not (resume or overwrite):
+        raise RunError(f"{folder}: already holds a run. Go on with it with --resume, start again with --overwrite, or choose another output_dir.")
+    manifest = folder / "manifest.json"
+    if resume and manifest.exists() and read_json(manifest).get("finished"):
+        say(f"{folder}: this run is finished; nothing to do")
+        return False
+    return True
+
+
+def _clear(folder: Path) -> None:
+    """Remove a former run's files, and nothing that is not ours."""
+    for name in OURS:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    remove_unfinished(folder)
+
+
+def _precision(config: Config, backend: SingleProcess, checkpoint: Checkpoint | None) -> Precision:
+    """Return the precision of a run; one that is resumed goes on as it began."""
+    if checkpoint is not None:
+        return choose_precision(checkpoint.precision, backend.device, "as the run began")
+    return choose_precision(config.engine.precision, backend.device)
+
+
+def _config_digest(resolved: Resolved[Config], prepared: Prepared) -> str:
+    """Return the digest of everything that decides the weights: settings, data, tokenizer."""
+    deciding = {key: value for key, value in resolved.written.items() if key not in FREE_TO_CHANGE}
+    deciding["train"] = {key: value for key, value in deciding["train"].items() if key != "log_every_steps"}
+    deciding["engine"] = {key: value for key, value in deciding["engine"].items() if key in ("micro_batch_limit", "device")}
+    deciding["data"] = {name: split.digest for name, split in prepared.dataset.splits.items()}
+    return digest_bytes(dump_json(deciding), prepared.encoder.digest)
+
+
+def _begin(folder: Path, resolved: Resolved[Config], prepared: Prepared, checkpoint: Checkpoint | None, resume: bool) -> None:
+    """Write config, manifest and audit; on resuming, note from which step."""
+    former = read_json(folder / "manifest.json") if resume and (folder / "manifest.json").exists() else {}
+    resumed = list(former.get("resumed_from", []))
+    if checkpoint is not None:
+        say(f"resuming from step {checkpoint.progress.step} ({checkpoint.folder})")
+        resumed.append(checkpoint.progress.step)
+    elif resume:
+        say("no checkpoint yet: training starts from the beginning")
+    splits = prepared.dataset.splits
+    write_text(folder / "config.yaml", saved_yaml(resolved))
+    manifest = {
+        "tunny": __version__, "versions": versions(), "machine": machine(), "model": prepared.loaded.source,
+        "data": {name: split.files for name, split in splits.items()},
+        "encoded": {name: str(split.windows_folder) for name, split in splits.items()},
+        "resumed_from": resumed, "finished": False,
+    }  # fmt: skip
+    write_json(folder / "manifest.json", manifest)
+    audits = {name: split.audit.to_json() for name, split in splits.items()}
+    write_json(folder / "audit.json", {"splits": audits, "all": prepared.dataset.audit.to_json()})
+
+
+def _job(
+    folder: Path, resolved: Resolved[Config], prepared: Prepared, backend: SingleProcess, precision: Precision,
+    checkpoints: Checkpoints, stop: StopRequest,
+) -> Job:  # fmt: skip
+    """Load the model and put everything that training needs together."""
+    config, dataset = resolved.settings, prepared.dataset
+    rows = dataset.splits["train"].windows
+    counts = label_counts(rows) if config.task.class_weights == "balanced" or config.task.sample_by_label else None
+    task = make_task(config.task, dataset.labels, prepared.loaded.padding, counts)
+    model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed)
+    if config.engine.gradient_checkpointing:
+        model.gradient_checkpointing_enable()  # type: ignore[operator]
+    scored = [split for name, split in dataset.splits.items() if name.startswith("validation")]
+    metric = f"{scored[0].name}/{config.train.metric_for_best or task.metric}" if scored else ""
+    if scored:
+        _check_metric(task, config.train.metric_for_best)
+
+    def validate(current: nn.Module) -> dict[str, float | None]:
+        values: dict[str, float | None] = {}
+        for split in scored:
+            found = score(current, task, encoded_chunks(split), backend.device, precision)
+            values |= {f"{split.name}/{name}": value for name, value in found.metrics.items()}
+        return values
+
+    require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last), "training")
+    return Job(
+        task, model, rows, row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
+        config.seed, config.train, config.checkpoint, config.engine.micro_batch_limit, backend, precision,
+        validate if scored else None, metric, checkpoints, make_trackers(config.track, folder), stop,
+        6.0 * sum(p.numel() for name, p in model.named_parameters() if depth_of(name) != 0),
+        measure_ceiling(backend.device, precision),
+    )  # fmt: skip
+
+
+def _check_metric(task: Task, metric: str | None) -> None:
+    known = {*task.scorer().metrics(), "loss"}
+    if metric is not None and metric not in known:
+        raise ConfigError(f"train.metric_for_best: expected one of {', '.join(sorted(known))}, found {metric!r}{did_you_mean(metric, known)}")
+
+
+def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: Job) -> None:
+    """Load the best weights, score them on every set, write the model folder, and print what came of it."""
+    config = resolved.settings
+    state = job.checkpoints.best_weights()
+    job.model.load_state_dict(state)
+    found: dict[str, Scores] = {}
+    for name, split in prepared.dataset.splits.items():
+        if name != "train":
+            found[name] = evaluate_to(
+                folder / name, job.model, job.task, encoded_chunks(split), job.backend.device, job.precision, split.audit,
+                model_name=str(folder / "model"), data_name=", ".join(split.files),
+            )  # fmt: skip
+    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.precision.name)
+    about = {
+        "name": config.name, "base_model": config.model.name, "version": __version__,
+        "examples": {name: len(split.examples) for name, split in prepared.dataset.splits.items()},
+        "metrics": {name: scores.metrics for name, scores in found.items()},
+        "settings": {key: resolved.written[key] for key in ("task", "encode", "train")},
+    }  # fmt: skip
+    save_model(folder / "model", state, job.model, prepared.loaded, facts, about)
+    say()
+    for name, scores in found.items():
+        _say_scores(name, scores, folder / name / "report.md")
+    say(f"model: {folder / 'model'}")
+    say(f"next: tunny predict {folder / 'model'} YOUR_TEXTS.txt --out predictions.jsonl")
+
+
+def _remembered(data: DataSettings) -> DataSettings:
+    """Return what using the model again needs to know of the data: columns, and label names where these were given."""
+    return data.model_copy(update={"train": None, "validation": None, "test": None, "max_examples": None, "format": "auto", "labels": given_names(data)})
+
+
+def _say_scores(name: str, scores: Scores, report: Path) -> None:
+    say(f"{name}: " + "  ".join(f"{metric} {number(value)}" for metric, value in scores.metrics.items()))
+    say(f"report: {report}")
+
+
+# -- evaluate and predict ----------------------------------------------------------------------------------------------
+
+
+def evaluate(model: str, data: list[str], out: str, data_flags: DataSettings | None = None, engine: EngineSettings | None = None) -> Scores:
+    """Score a model folder on labelled data and write an evaluation folder (`tunny evaluate`)."""
+    with watch_signals():
+        predictor = load(model, engine=engine)
+        settings = _columns(predictor, data_flags)
+        split = _read_for(predictor, data, settings)
+        scores = evaluate_to(
+            Path(out), predictor.model, predictor.task, encoded_chunks(split), predictor.device, predictor.precision,
+            split.audit, model_name=model, data_name=", ".join(data),
+        )  # fmt: skip
+        _say_scores("evaluation", scores, Path(out) / "report.md")
+        return scores
+
+
+def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> Split:
+    """Read and encode labelled data with the labels of a model; a label that the model does not know is never right."""
+    labels = predictor.task.labels
+    dataset = read_splits({"data": data}, {"data": settings}, labels.kind, labels)
+    split = encode_splits(dataset, predictor.encoder).splits["data"]
+    types = {name.partition("-")[2] for name in labels.names if "-" in name} if labels.kind in ("ner", "chunk") else set(labels.names)
+    for name, count in split.label_counts.items():
+        if labels.kind != "regress" and name not in types:
+            split.audit.event("labels the model does not know", name, f"{count} times; counted as errors")
+    for line in [*split.audit.notes, *split.audit.lines("data")]:
+        say(line)
+    return split
+
+
+def _columns(predictor: Predictor, given: DataSettings | None) -> DataSettings:
+    """Return the reading settings of the training, overruled by those given now."""
+    changed = given.model_dump(exclude_unset=True) if given is not None else {}
+    return predictor.facts.data.model_copy(update=changed)
+
+
+def predict(model: str, source: str, out: str, to: str | None = None, data_flags: DataSettings | None = None, engine: EngineSettings | None = None) -> int:
+    """Label a file of any readable format, or standard input, and write the predictions (`tunny predict`)."""
+    form = output_format(to, out)
+    with watch_signals(), _as_file(source) as path:
+        predictor = load(model, engine=engine)
+        audit = Audit()
+        settings = _columns(predictor, data_flags)
+        examples = read([path], settings, predictor.task.labels.kind, audit, names=given_names(settings), labels_needed=False)
+        answers = ((answer.prediction, words_of(example)) for example, answer in predictor.answers(examples, audit))
+        count = write_predictions(out, form, answers)
+        for line in [*audit.notes, *audit.lines("input")]:
+            say(line)
+        say(f"predictions: {out if out != '-' else 'standard output'} ({count:,} {form} records)")
+        return count
+
+
+@contextlib.contextmanager
+def _as_file(source: str) -> Iterator[str]:
+    """Yield the path of the source; standard input is copied to a temporary file, as readers look twice."""
+    if source != "-":
+        yield source
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield str(path)
+
+
+# -- facts of the machine ----------------------------------------------------------------------------------------------
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and the packages that numbers depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "pydantic"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what kind of machine this is, without its name."""
+    import torch
+
+    gpu = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
+    return {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads(), "gpus": gpu}

@@ -1,0 +1,78 @@
+"""The model folder: a plain Hugging Face folder plus `tunny.json`, self-contained, written whole or not at all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tunny.core.errors import ModelError
+from tunny.core.files import new_folder, read_json, write_json, write_text
+from tunny.data.labels import LabelSet
+from tunny.data.settings import DataSettings, EncodeSettings
+from tunny.ship.card import model_card
+from tunny.tasks.model import Loaded, task_of_config
+from tunny.tasks.settings import TaskSettings
+
+FORMAT_VERSION = 1
+MANIFEST = "tunny.json"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What `tunny.json` holds: everything beyond the Hugging Face files that using the model again needs."""
+
+    task: TaskSettings
+    labels: LabelSet
+    encode: EncodeSettings
+    data: DataSettings
+    precision: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of tunny.json."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "task": self.task.model_dump(mode="json"),
+            "labels": list(self.labels.names),
+            "label_scheme": "IOB2" if self.labels.kind in ("ner", "chunk") else None,
+            "encode": self.encode.model_dump(mode="json"),
+            "data": self.data.model_dump(mode="json", exclude_defaults=True),
+            "precision": self.precision,
+        }
+
+
+def save_model(folder: Path, state: Mapping[str, Tensor], model: nn.Module, loaded: Loaded, facts: ModelFacts, about: dict[str, Any]) -> None:
+    """Write weights, config, tokenizer, model card and tunny.json; replace a folder that is there."""
+    with new_folder(folder, replace=True) as temporary:
+        config: Any = model.config
+        config.architectures = [type(model).__name__]
+        config.save_pretrained(temporary)
+        save_file(dict(state), temporary / "model.safetensors", metadata={"format": "pt"})
+        loaded.tokenizer.save_pretrained(temporary)
+        write_json(temporary / MANIFEST, facts.to_json())
+        write_text(temporary / "README.md", model_card(facts.task.kind, facts.labels, about))
+
+
+def read_facts(folder: str, loaded: Loaded) -> ModelFacts:
+    """Read tunny.json, or find out what a folder of plain transformers can tell."""
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        task, labels = task_of_config(loaded.config, folder)
+        limit = loaded.padding.positions or EncodeSettings().max_tokens
+        limit = min(limit, EncodeSettings().max_tokens)
+        return ModelFacts(task, labels, EncodeSettings(max_tokens=limit, stride=min(64, limit // 4)), DataSettings(), "auto")
+    saved = read_json(path)
+    version = saved.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ModelError(f"{path}: has format version {version}; this Tunny reads up to {FORMAT_VERSION}. Update Tunny.")
+    try:
+        task = TypeAdapter(TaskSettings).validate_python(saved["task"])
+        encode, data = EncodeSettings(**saved["encode"]), DataSettings(**saved["data"])
+    except (ValidationError, KeyError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+    return ModelFacts(task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"])
+
+

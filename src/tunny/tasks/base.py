@@ -1,0 +1,137 @@
+"""What a task is, and what passes between it, the loop and evaluation.
+
+Letters: B rows (windows), T tokens, K labels, W words.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tunny.core.errors import ConfigError, did_you_mean
+from tunny.data.example import Example
+from tunny.data.labels import LabelSet
+from tunny.data.store import Window, WindowColumns
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows padded to the longest among them, with the number of targets counted before the device works."""
+
+    input_ids: Tensor  # (B, T) int64
+    attention_mask: Tensor  # (B, T) int64, 0 at padding
+    token_type_ids: Tensor | None  # (B, T) int64, for models that take them
+    labels: Tensor  # tokens: (B, T) int64, -100 where nothing is learnt; classify (B,) int64; multilabel (B, K), regress (B,) float32
+    weights: Tensor  # (B,) float32, of each row in the loss
+    num_targets: float  # what the loss sum is divided by
+    num_tokens: int  # without padding
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
+        return Batch(**moved)
+
+    def inputs(self) -> dict[str, Tensor]:
+        """Return the arguments of a transformers model."""
+        taken = {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+        return taken if self.token_type_ids is None else {**taken, "token_type_ids": self.token_type_ids}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one example, with what scoring needs."""
+
+    prediction: dict[str, Any]  # a line of predictions.jsonl
+    labels: NDArray[np.int64]  # token tasks (W,): tag ids of all words; classify (1,); multilabel: ids given
+    scores: Floats  # token tasks (W,): probability of the tag; sequence tasks (K,): probabilities, or the value
+    loss: float = 0.0  # sum over the targets; 0 without gold labels
+    num_targets: float = 0.0
+
+
+class Scorer(Protocol):
+    """Collects answers beside gold labels and gives metrics at the end."""
+
+    def add(self, example: Example, answer: Answer) -> None:
+        """Take one scored example."""
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return the task's metrics by their names."""
+
+    def per_label(self) -> dict[str, dict[str, float]]:
+        """Return precision, recall, f1 and support of each label."""
+
+
+class Task(Protocol):
+    """What is learnt. It knows nothing of devices, files and optimizers."""
+
+    labels: LabelSet
+    metric: str  # that chooses the best model
+
+    def batch(self, windows: Sequence[Window]) -> Batch:
+        """Collate rows."""
+
+    def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the sum of the losses of a batch; `model` is the wrapped model."""
+
+    def predict_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the logits: (B, T, K) or (B, K)."""
+
+    def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
+        """Return one answer an example from the logits of its windows ((T, K) or (K,) each)."""
+
+    def scorer(self) -> Scorer:
+        """Return an empty scorer."""
+
+
+@dataclass(frozen=True)
+class Padding:
+    """What the model wants of its inputs."""
+
+    pad_id: int
+    token_types: bool
+    positions: int | None = field(default=None)  # most tokens the model takes
+
+
+def pad(windows: Sequence[Window], padding: Padding) -> tuple[Tensor, Tensor, Tensor | None, int]:
+    """Return input_ids, attention_mask, token_type_ids ((B, T) each) and the number of real tokens."""
+    longest = max(len(window.ids) for window in windows)
+    ids = np.full((len(windows), longest), padding.pad_id, dtype=np.int64)
+    mask = np.zeros((len(windows), longest), dtype=np.int64)
+    types = np.zeros((len(windows), longest), dtype=np.int64)
+    for row, window in enumerate(windows):
+        ids[row, : len(window.ids)] = window.ids
+        mask[row, : len(window.ids)] = 1
+        types[row, window.second : len(window.ids)] = 1
+    token_types = torch.from_numpy(types) if padding.token_types else None
+    return torch.from_numpy(ids), torch.from_numpy(mask), token_types, int(mask.sum())
+
+
+def class_weights(wanted: dict[str, float] | str | None, names: Sequence[str], counts: Counter[int], groups: dict[str, list[int]]) -> Tensor | None:
+    """Return the weight of each label (K,) float32, or None where all weigh the same.
+
+    `groups` maps a name the user may write to the label ids it stands for (an entity type to its tags). Balanced is
+    total / (number of labels that occur * count), as in scikit-learn.
+    """
+    if wanted is None:
+        return None
+    weights = torch.ones(len(names))
+    if wanted == "balanced":
+        total = sum(counts.values())
+        for label, count in counts.items():
+            weights[label] = total / (len(counts) * count)
+        return weights
+    assert isinstance(wanted, dict)
+    for name, weight in wanted.items():
+        if name not in groups:
+            raise ConfigError(f"task.class_weights: no label {name!r}{did_you_mean(name, groups)}")
+        if weight < 0:
+            raise ConfigError(f"task.class_weights.{name}: expected a weight of at least 0, found {weight}")
+        weights[groups[name]] = weight
+    return weights

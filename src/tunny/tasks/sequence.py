@@ -1,0 +1,191 @@
+"""Sequence classification: one class, several labels or a score, for a text or a pair of texts.
+
+A long text's windows each carry its label with weight 1 / their number; its answer is the mean of their logits.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tunny.data.example import Example
+from tunny.data.labels import LabelSet
+from tunny.data.store import Window, WindowColumns
+from tunny.metrics.classes import LabelScores, confusion_metrics, confusion_per_label, correlation
+from tunny.tasks.base import Answer, Batch, Floats, Padding, Scorer, class_weights, pad
+from tunny.tasks.decode import log_softmax
+from tunny.tasks.settings import SequenceTaskSettings
+
+_METRICS = {"classify": "macro_f1", "multilabel": "f1", "regress": "pearson"}
+
+
+class SequenceTask:
+    """Labels whole texts; `labels.names` are the classes in id order, for regress the one name `score`."""
+
+    def __init__(self, settings: SequenceTaskSettings, labels: LabelSet, padding: Padding, counts: Counter[int] | None = None):
+        self.settings = settings
+        self.labels = labels
+        self.padding = padding
+        self.metric = _METRICS[settings.kind]
+        groups = {name: [number] for number, name in enumerate(labels.names)}
+        self.weights = class_weights(settings.class_weights, labels.names, counts or Counter(), groups)
+
+    def batch(self, windows: Sequence[Window]) -> Batch:
+        """Collate rows; targets are counted by window weight and class weight."""
+        ids, mask, types, tokens = pad(windows, self.padding)
+        weights = torch.tensor([window.weight for window in windows], dtype=torch.float32)
+        kind = self.settings.kind
+        if kind == "classify":
+            labels = torch.tensor([int(window.labels[0]) if len(window.labels) else -100 for window in windows])
+            known = labels >= 0
+            by_class = torch.ones(len(windows)) if self.weights is None else self.weights[labels.clamp(min=0)]
+            weights = weights * by_class * known
+            targets = float(weights.sum())
+        elif kind == "multilabel":
+            labels = torch.zeros(len(windows), len(self.labels.names))
+            for row, window in enumerate(windows):
+                labels[row, window.labels.astype(np.int64)] = 1.0
+            targets = float(weights.sum()) * len(self.labels.names)
+        else:
+            labels = torch.tensor([window.score for window in windows], dtype=torch.float32)
+            targets = float(weights.sum())
+        return Batch(ids, mask, types, labels, weights, targets, tokens)
+
+    def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the weighted sum of cross-entropies, binary cross-entropies or squared errors."""
+        logits = model(**batch.inputs()).logits.float()
+        kind, smoothing = self.settings.kind, self.settings.label_smoothing
+        if kind == "classify":
+            losses = functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=smoothing)
+        elif kind == "multilabel":
+            targets = batch.labels * (1.0 - smoothing) + 0.5 * smoothing
+            weights = None if self.weights is None else self.weights.to(logits.device)
+            losses = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none").sum(dim=1)
+        else:
+            losses = (logits.squeeze(-1) - batch.labels) ** 2
+        return (losses * batch.weights).sum()
+
+    def predict_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return logits (B, K)."""
+        logits: Tensor = model(**batch.inputs()).logits
+        return logits.float()
+
+    def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
+        """Average the logits of each example's windows and return its class, labels or value."""
+        sums = np.zeros((len(examples), len(self.labels.names)), dtype=np.float64)
+        for number, row in enumerate(windows.example):
+            sums[row - first_row] += logits[number]
+        counts = np.bincount(windows.example - first_row, minlength=len(examples))
+        means = (sums / counts[:, None]).astype(np.float32)
+        return [self._answer(example, means[at]) for at, example in enumerate(examples)]
+
+    def _answer(self, example: Example, logits: Floats) -> Answer:
+        base: dict[str, object] = {"id": example.id, "text": example.text}
+        if example.text_b is not None:
+            base["text_b"] = example.text_b
+        ids = self.labels.ids
+        gold = [ids[name] for name in example.labels or () if name in ids]
+        if self.settings.kind == "regress":
+            value = float(logits[0])
+            loss = 0.0 if example.score is None else (value - example.score) ** 2
+            return Answer({**base, "value": value}, np.zeros(0, np.int64), logits, loss, float(example.score is not None))
+        if self.settings.kind == "multilabel":
+            return self._labels_answer(base, example, logits, gold)
+        log_probs = log_softmax(logits)
+        best = int(log_probs.argmax())
+        loss = -float(log_probs[gold[0]]) if gold else 0.0
+        prediction = {**base, "label": self.labels.names[best], "score": round(float(np.exp(log_probs[best])), 6)}
+        return Answer(prediction, np.array([best]), np.exp(log_probs), loss, float(bool(gold)))
+
+    def _labels_answer(self, base: dict[str, object], example: Example, logits: Floats, gold: list[int]) -> Answer:
+        probabilities = 1.0 / (1.0 + np.exp(-logits))
+        given = np.nonzero(probabilities >= self.settings.threshold)[0]
+        listed = [{"label": self.labels.names[k], "score": round(float(probabilities[k]), 6)} for k in sorted(given, key=lambda k: -probabilities[k])]
+        loss, targets = 0.0, 0.0
+        if example.labels is not None:
+            truth = np.zeros(len(logits), dtype=np.float32)
+            truth[gold] = 1.0
+            loss = float((np.logaddexp(0.0, logits) - truth * logits).sum())
+            targets = float(len(logits))
+        return Answer({**base, "labels": listed}, given.astype(np.int64), probabilities, loss, targets)
+
+    def scorer(self) -> Scorer:
+        """Return an empty scorer."""
+        if self.settings.kind == "classify":
+            return ClassScorer(self.labels)
+        return LabelsScorer(self.labels) if self.settings.kind == "multilabel" else ValueScorer()
+
+
+class ClassScorer:
+    """One class an example, as a confusion matrix; a gold class that the model does not know is never right."""
+
+    def __init__(self, labels: LabelSet):
+        self._ids = dict(labels.ids)
+        self._names = list(labels.names)
+        self._pairs: NDArray[np.int64] = np.zeros((len(self._names), len(self._names)), dtype=np.int64)
+
+    def add(self, example: Example, answer: Answer) -> None:
+        """Count one example."""
+        if not example.labels:
+            return
+        name = example.labels[0]
+        if name not in self._ids:
+            self._ids[name] = len(self._names)
+            self._names.append(name)
+            self._pairs = np.pad(self._pairs, (0, 1))
+        self._pairs[self._ids[name], int(answer.labels[0])] += 1
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return accuracy, F1 averages, Matthews, and for two classes precision, recall and f1 of the second."""
+        return dict(confusion_metrics(self._pairs))
+
+    def per_label(self) -> dict[str, dict[str, float]]:
+        """Return precision, recall, f1 and support of each class."""
+        return confusion_per_label(self._pairs, self._names)
+
+
+class LabelsScorer:
+    """Any number of labels an example."""
+
+    def __init__(self, labels: LabelSet):
+        self._ids = labels.ids
+        self._scores = LabelScores(labels.names)
+
+    def add(self, example: Example, answer: Answer) -> None:
+        """Count one example."""
+        if example.labels is not None:
+            self._scores.add([self._ids[name] for name in example.labels if name in self._ids], answer.labels.tolist())
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return micro precision, recall and f1, the averages, and accuracy of whole sets."""
+        return dict(self._scores.metrics())
+
+    def per_label(self) -> dict[str, dict[str, float]]:
+        """Return precision, recall, f1 and support of each label."""
+        return self._scores.per_label()
+
+
+class ValueScorer:
+    """One number an example."""
+
+    def __init__(self) -> None:
+        self._gold: list[float] = []
+        self._predicted: list[float] = []
+
+    def add(self, example: Example, answer: Answer) -> None:
+        """Keep one pair of values."""
+        if example.score is not None:
+            self._gold.append(example.score)
+            self._predicted.append(float(answer.scores[0]))
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return pearson, spearman and mse."""
+        return dict(correlation(self._gold, self._predicted))
+
+    def per_label(self) -> dict[str, dict[str, float]]:
+        """Return nothing: there are no labels."""
+        return {}

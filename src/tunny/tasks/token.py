@@ -1,0 +1,187 @@
+"""Token classification: entities, parts of speech, chunks.
+
+Learns one tag a word at the word's own token; answers with the best tag sequence that the scheme allows, as exact character
+spans of the input text.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tunny.data.encode import IGNORED
+from tunny.data.example import Example
+from tunny.data.labels import LabelSet
+from tunny.data.store import Window, WindowColumns
+from tunny.data.tags import Scheme, scheme_of, split_tag, tags_to_spans
+from tunny.data.words import words_of
+from tunny.metrics.spans import SpanScores, TagScores
+from tunny.tasks.base import Answer, Batch, Floats, Padding, class_weights, pad
+from tunny.tasks.decode import best_path, log_softmax, tag_rules
+from tunny.tasks.settings import TokenTaskSettings
+
+
+class TokenTask:
+    """Labels tokens; `labels.names` are the model's tags in id order."""
+
+    def __init__(self, settings: TokenTaskSettings, labels: LabelSet, padding: Padding, counts: Counter[int] | None = None):
+        self.settings = settings
+        self.labels = labels
+        self.padding = padding
+        self.metric = "token_accuracy" if settings.kind == "pos" else "f1"
+        self.scheme: Scheme = "none" if settings.kind == "pos" else scheme_of(labels.names)
+        self.rules = tag_rules(labels.names, self.scheme)
+        self.weights = class_weights(settings.class_weights, labels.names, counts or Counter(), label_groups(labels))
+
+    def batch(self, windows: Sequence[Window]) -> Batch:
+        """Collate rows; targets are counted by class weight where there are such weights."""
+        ids, mask, types, tokens = pad(windows, self.padding)
+        labels = torch.full(ids.shape, IGNORED, dtype=torch.int64)
+        for row, window in enumerate(windows):
+            labels[row, : len(window.labels)] = torch.from_numpy(window.labels.astype(np.int64))
+        learnt = labels[labels != IGNORED]
+        targets = float(len(learnt)) if self.weights is None else float(self.weights[learnt].sum())
+        return Batch(ids, mask, types, labels, torch.ones(len(windows)), targets, tokens)
+
+    def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the sum of cross-entropies over the targets."""
+        logits = model(**batch.inputs()).logits.float()
+        weights = None if self.weights is None else self.weights.to(logits.device)
+        return functional.cross_entropy(
+            logits.flatten(0, 1), batch.labels.flatten(), weight=weights, ignore_index=IGNORED, reduction="sum",
+            label_smoothing=self.settings.label_smoothing,
+        )  # fmt: skip
+
+    def predict_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return logits (B, T, K)."""
+        logits: Tensor = model(**batch.inputs()).logits
+        return logits.float()
+
+    def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
+        """Merge windows (each word has one home), decode, and return spans or tags with their scores."""
+        words = [words_of(example) for example in examples]
+        scores = [np.zeros((len(found), len(self.labels.names)), dtype=np.float32) for found in words]
+        answered = [np.zeros(len(found), dtype=bool) for found in words]
+        joined: list[list[int]] = [[] for _ in examples]
+        losses, targets = np.zeros(len(examples)), np.zeros(len(examples))
+        for number in range(len(windows)):
+            window = windows[number]
+            at = window.example - first_row
+            own = np.nonzero(window.words >= 0)[0]
+            log_probs = log_softmax(logits[number][own])
+            scores[at][window.words[own]] = log_probs
+            answered[at][window.words[own]] = True
+            joined[at] += window.joined.tolist()
+            gold = window.labels[own]
+            known = gold >= 0
+            losses[at] -= float(log_probs[np.nonzero(known)[0], gold[known]].sum())
+            targets[at] += int(known.sum())
+        found = []
+        for at, example in enumerate(examples):
+            silent = ~answered[at]
+            silent[joined[at]] = False
+            path = best_path(scores[at], self.rules, joined[at], np.nonzero(silent)[0].tolist())
+            chosen = np.where(answered[at], np.exp(scores[at][np.arange(len(path)), path]), np.nan).astype(np.float32)
+            prediction = self._prediction(example, words[at], path, chosen)
+            found.append(Answer(prediction, path, chosen, float(losses[at]), float(targets[at])))
+        return found
+
+    def _prediction(self, example: Example, words: Sequence[tuple[int, int]], path: NDArray[np.int64], scores: Floats) -> dict[str, object]:
+        tags = [self.labels.names[tag] for tag in path]
+        if self.settings.kind == "pos":
+            return {"id": example.id, "text": example.text, "words": [list(word) for word in words], "tags": tags}
+        spans = []
+        for first, last, label in tags_to_spans(tags, self.scheme)[0]:
+            inside = scores[first : last + 1]
+            score = float(np.exp(np.nanmean(np.log(inside)))) if not np.isnan(inside).all() else 0.0
+            spans.append({"start": words[first][0], "end": words[last][1], "label": label, "score": round(score, 6)})
+        return {"id": example.id, "text": example.text, "spans": spans}
+
+    def scorer(self) -> "TokenScorer":
+        """Return an empty scorer."""
+        return TokenScorer(self)
+
+
+def label_groups(labels: LabelSet) -> dict[str, list[int]]:
+    """Return the ids behind each name a user may write: a tag, or an entity type with all its tags."""
+    groups: dict[str, list[int]] = {name: [number] for number, name in enumerate(labels.names)}
+    if labels.kind != "pos":
+        for number, name in enumerate(labels.names):
+            if "-" in name:
+                groups.setdefault(name.partition("-")[2], []).append(number)
+    return groups
+
+
+class TokenScorer:
+    """Exact spans of whole texts for ner and chunk, tags word by word for all."""
+
+    def __init__(self, task: TokenTask):
+        self._task = task
+        self._names = task.labels.names
+        self._kind = task.settings.kind
+        self._ids = task.labels.ids
+        self._spans = SpanScores()
+        self._tags = TagScores(self._names)
+        self._types = SpanScores()  # words by entity type, O left out
+
+    def add(self, example: Example, answer: Answer) -> None:
+        """Compare one answer with the gold spans."""
+        if example.spans is None:
+            return
+        words = words_of(example)
+        if self._kind == "pos":
+            gold_tags = {(span.start, span.end): span.label for span in example.spans}
+            pairs = [(gold_tags[word], int(tag)) for word, tag in zip(words, answer.labels, strict=True) if word in gold_tags]
+            self._tags.add([self._ids.get(gold, -1) for gold, _ in pairs], [tag for _, tag in pairs])
+            return
+        predicted = [(span["start"], span["end"], span["label"]) for span in answer.prediction["spans"]]
+        self._spans.add(example.spans, predicted)
+        gold_words = tag_words(example.spans, words)
+        names = [self._names[tag] for tag in answer.labels]
+        types = ["O" if name == "O" else split_tag(name)[1] for name in names]
+        self._types.add(
+            [(at, at, tag[2:]) for at, tag in enumerate(gold_words) if tag != "O"],
+            [(at, at, kind) for at, kind in enumerate(types) if kind != "O"],
+        )
+        iob2 = tag_words([(s, e, label) for s, e, label in predicted], words)
+        self._tags.add([self._ids.get(tag, -1) for tag in gold_words], [self._ids.get(tag, 0) for tag in iob2])
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return the contract's metrics of the kind."""
+        if self._kind == "pos":
+            return {"token_accuracy": self._tags.accuracy(), **_macro(self._pos_labels())}
+        return {
+            **self._spans.overall(), "token_f1": self._types.overall()["f1"], "token_accuracy": self._tags.accuracy(),
+        }  # fmt: skip
+
+    def per_label(self) -> dict[str, dict[str, float]]:
+        """Return precision, recall, f1 and support of each entity type or tag."""
+        return self._pos_labels() if self._kind == "pos" else self._spans.per_label()
+
+    def _pos_labels(self) -> dict[str, dict[str, float]]:
+        from tunny.metrics.classes import confusion_per_label
+
+        return confusion_per_label(self._tags.confusion, self._names)
+
+
+def _macro(labels: dict[str, dict[str, float]]) -> dict[str, float]:
+    present = [values["f1"] for values in labels.values() if values["support"]]
+    return {"macro_f1": sum(present) / len(present) if present else 0.0}
+
+
+def tag_words(spans: Sequence[tuple[int, int, str]], words: Sequence[tuple[int, int]]) -> list[str]:
+    """Return IOB2 tags of the words that character spans cover, in order of the spans."""
+    tags = ["O"] * len(words)
+    at = 0
+    for start, end, label in sorted(spans):
+        while at < len(words) and words[at][1] <= start:
+            at += 1
+        here, prefix = at, "B"
+        while here < len(words) and words[here][0] < end:
+            tags[here], prefix = f"{prefix}-{label}", "I"
+            here += 1
+    return tags

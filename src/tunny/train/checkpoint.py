@@ -1,0 +1,169 @@
+"""Checkpoints: one folder each, whole or not at all, with a digest of every file and all that a resumed run needs.
+
+    checkpoints/step-120/   model.safetensors  optimizer.safetensors  best.safetensors  progress.json  digests.json
+
+`best.safetensors` is a hard link to the best model's weights so far (a copy where the file system has no links), so each
+checkpoint stands alone and old ones can go at any time. A broken one is named and the one before it is used.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tunny.core.console import warn
+from tunny.core.errors import RunError
+from tunny.core.files import digest_file, dump_json, new_folder, read_json, remove_unfinished
+from tunny.train.progress import Progress
+
+FORMAT_VERSION = 1
+MODEL, OPTIMIZER, BEST, PROGRESS, DIGESTS = "model.safetensors", "optimizer.safetensors", "best.safetensors", "progress.json", "digests.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint, checked."""
+
+    folder: Path
+    progress: Progress
+    config: str  # digest of the settings that decide the result
+    precision: str
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Put weights and optimizer state back."""
+        model.load_state_dict(load_file(self.folder / MODEL))
+        _load_optimizer(model, optimizer, load_file(self.folder / OPTIMIZER))
+
+
+class Checkpoints:
+    """The checkpoints of one run folder."""
+
+    def __init__(self, folder: Path, keep_last: int, config: str):
+        self.folder = folder
+        self.keep_last = keep_last
+        self.config = config
+
+    def save(
+        self, progress: Progress, precision: str, state: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Write the checkpoint of `progress.step`, then remove those that are too old."""
+        self.folder.mkdir(exist_ok=True)
+        target = self.folder / f"step-{progress.step}"
+        former = self.steps()
+        with new_folder(target, replace=True) as temporary:
+            save_file(dict(state), temporary / MODEL)
+            save_file(_optimizer_state(model, optimizer), temporary / OPTIMIZER)
+            if progress.best_step == progress.step:
+                _link(temporary / MODEL, temporary / BEST)
+            elif progress.best_step is not None:
+                _link(self._best_of(former, progress.best_step), temporary / BEST)
+            written = {"format_version": FORMAT_VERSION, "config": self.config, "precision": precision, **progress.to_json()}
+            (temporary / PROGRESS).write_text(dump_json(written), "utf-8")
+            digests = {path.name: digest_file(path) for path in sorted(temporary.iterdir())}
+            (temporary / DIGESTS).write_text(dump_json(digests), "utf-8")
+        for step in self.steps()[: -self.keep_last]:
+            shutil.rmtree(self.folder / f"step-{step}")
+
+    def steps(self) -> list[int]:
+        """Return the steps of the checkpoints there are, whole or not, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        found = [re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.iterdir() if path.is_dir()]
+        return sorted(int(match[1]) for match in found if match)
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest whole checkpoint; None where there is none at all.
+
+        Raises RunError where there are some and none is whole, or the newest whole one belongs to another config.
+        """
+        steps = self.steps()
+        if self.folder.is_dir():
+            remove_unfinished(self.folder)
+        for step in reversed(steps):
+            folder = self.folder / f"step-{step}"
+            problem = broken(folder)
+            if problem is None:
+                return self._read(folder)
+            warn(f"{folder}: {problem}; trying the checkpoint before it")
+        if steps:
+            raise RunError(f"{self.folder}: no whole checkpoint is left to resume from. Start again with --overwrite.")
+        return None
+
+    def best_weights(self) -> dict[str, Tensor]:
+        """Return the best model's weights from the newest checkpoint, or its last weights where nothing chose a best."""
+        folder = self.folder / f"step-{self.steps()[-1]}"
+        return load_file(folder / BEST if (folder / BEST).exists() else folder / MODEL)
+
+    def _read(self, folder: Path) -> Checkpoint:
+        saved: dict[str, Any] = read_json(folder / PROGRESS)
+        version = saved.pop("format_version")
+        if version > FORMAT_VERSION:
+            raise RunError(f"{folder}: has format version {version}; this Tunny reads up to {FORMAT_VERSION}. Update Tunny.")
+        config, precision = saved.pop("config"), saved.pop("precision")
+        if config != self.config:
+            raise RunError(
+                f"{folder}: belongs to another config than this one. Set back what was changed (the run's config.yaml has it), "
+                "choose another output_dir, or start again with --overwrite."
+            )
+        return Checkpoint(folder, Progress.from_json(saved), config, precision)
+
+    def _best_of(self, former: list[int], best_step: int) -> Path:
+        for step in reversed(former):
+            folder = self.folder / f"step-{step}"
+            if (folder / BEST).exists() and read_json(folder / PROGRESS)["best_step"] == best_step:
+                return folder / BEST
+        raise RunError(f"{self.folder}: the best model (step {best_step}) is gone; was a checkpoint removed while training?")
+
+
+def broken(folder: Path) -> str | None:
+    """Say what is wrong with a checkpoint, or None where every file has its digest."""
+    if not (folder / DIGESTS).is_file():
+        return f"{DIGESTS} is missing"
+    try:
+        digests: dict[str, str] = read_json(folder / DIGESTS)
+    except ValueError:
+        return f"{DIGESTS} cannot be read"
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if digest_file(folder / name) != digest:
+            return f"{name} is damaged (its digest differs)"
+    return None
+
+
+def needed_bytes(model: nn.Module, keep_last: int) -> int:
+    """Return the disk space that training needs at most: checkpoints kept and one being written, best and final model."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return (keep_last + 1) * 3 * weights + 2 * weights
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's tensors as `parameter name|state name`; safetensors holds no nesting."""
+    state = optimizer.state
+    return {
+        f"{name}|{key}": value.detach().to("cpu").contiguous().clone()
+        for name, parameter in model.named_parameters()
+        for key, value in state.get(parameter, {}).items()
+    }
+
+
+def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
+    parameters = dict(model.named_parameters())
+    for joint, value in saved.items():
+        name, _, key = joint.rpartition("|")
+        parameter = parameters[name]
+        optimizer.state[parameter][key] = value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)

@@ -1,0 +1,90 @@
+"""Where logged values go: one JSON Lines file always, TensorBoard when asked for. Packages are imported in `start`."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from tunny.core.errors import ConfigError
+from tunny.train.settings import TrackSettings
+
+Values = Mapping[str, float | None]
+
+
+class Tracker(Protocol):
+    """Takes values by name and step."""
+
+    def start(self, config: Mapping[str, Any], step: int) -> None:
+        """Open it; `step` is 0, or the step that a resumed run goes on from."""
+
+    def log(self, values: Values, step: int) -> None:
+        """Take the values of a step; each step comes once."""
+
+    def close(self) -> None:
+        """Write out what is left."""
+
+
+class LogFile:
+    """`log.jsonl`: one object a log point. A resumed run drops what lies beyond its checkpoint, so each step stands once."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def start(self, config: Mapping[str, Any], step: int) -> None:
+        """Keep the lines up to `step`."""
+        kept = []
+        if step and self.path.exists():
+            for line in self.path.read_text("utf-8").splitlines():
+                try:
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line)
+                except (ValueError, KeyError):
+                    continue  # the line a killed process was writing
+        self.path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+
+    def log(self, values: Values, step: int) -> None:
+        """Append one line."""
+        clean = {name: None if value is None or not math.isfinite(value) else value for name, value in values.items()}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **clean}) + "\n")
+
+    def close(self) -> None:
+        """Do nothing: every line is written at once."""
+
+
+class TensorBoard:
+    """Scalars as TensorBoard event files, and the config as text."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._writer: Any = None
+
+    def start(self, config: Mapping[str, Any], step: int) -> None:
+        """Open the writer; values beyond `step` of an earlier part are hidden."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError("track.tensorboard: TensorBoard is not installed. Run: pip install 'tunny[tensorboard]'") from error
+        self._writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+        if not step:
+            self._writer.add_text("config", "```\n" + json.dumps(config, indent=2) + "\n```", 0)
+
+    def log(self, values: Values, step: int) -> None:
+        """Write every number as a scalar."""
+        for name, value in values.items():
+            if value is not None and name != "epoch":
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def make_trackers(settings: TrackSettings, folder: Path) -> list[Tracker]:
+    """Return the log file and the trackers asked for."""
+    trackers: list[Tracker] = [LogFile(folder / "log.jsonl")]
+    if settings.tensorboard is not None:
+        trackers.append(TensorBoard(folder / settings.tensorboard.folder))
+    return trackers
