@@ -69,7 +69,9 @@ def evaluate(
 @app.command()
 def predict(
     model: Model,
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="a file of any readable format, plain text lines, or -", show_default=False)],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="a file of any readable format, plain text lines, or -", show_default=False)
+    ],
     out: Annotated[str, typer.Option("--out", help="file for the predictions, or -")] = "-",
     to: Annotated[str | None, typer.Option("--to", help="jsonl, csv, conll or parquet; else by the ending of --out")] = None,
 ) -> None:

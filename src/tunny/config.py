@@ -24,7 +24,7 @@ from tunny.core.settings import (
 from tunny.data.settings import DataSettings, EncodeSettings, resolve_path
 from tunny.engine.settings import EngineSettings
 from tunny.tasks.settings import ModelSettings, TaskSettings
-from tunny.train.settings import CheckpointSettings, TrackSettings, TrainSettings
+from tunny.training.settings import CheckpointSettings, TrackSettings, TrainSettings
 
 KINDS = ("ner", "pos", "chunk", "classify", "multilabel", "regress")
 TRACKERS = ("tensorboard",)
@@ -43,14 +43,14 @@ class Config(Settings):
     output_dir: str = Field("runs/tunny", min_length=1, description="run folder")
     seed: int = Field(42, ge=0, description="of the new head, the order of rows and dropout")
     task: TaskSettings
-    data: DataSettings = DataSettings()  # type: ignore[call-arg]
-    model: ModelSettings = ModelSettings()  # type: ignore[call-arg]
-    encode: EncodeSettings = EncodeSettings()  # type: ignore[call-arg]
-    train: TrainSettings = TrainSettings()  # type: ignore[call-arg]
-    engine: EngineSettings = EngineSettings()  # type: ignore[call-arg]
-    checkpoint: CheckpointSettings = CheckpointSettings()  # type: ignore[call-arg]
-    track: TrackSettings = TrackSettings()  # type: ignore[call-arg]
-    evaluate: EvaluateSettings = EvaluateSettings()  # type: ignore[call-arg]
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    encode: EncodeSettings = EncodeSettings()
+    train: TrainSettings = TrainSettings()
+    engine: EngineSettings = EngineSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    track: TrackSettings = TrackSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
 
 
 def load_config(
@@ -86,7 +86,9 @@ def _check_kind(layers: Sequence[Layer]) -> None:
         for key in ("task", "task.kind"):
             kind = layer.values.get(key)
             if isinstance(kind, str) and kind not in KINDS:
-                raise ConfigError(f"{layer.places[key]}: task: expected one of {', '.join(KINDS)}, found {kind!r}{did_you_mean(kind, KINDS)}")
+                raise ConfigError(
+                    f"{layer.places[key]}: task: expected one of {', '.join(KINDS)}, found {kind!r}{did_you_mean(kind, KINDS)}"
+                )
 
 
 def _trackers(value: object) -> dict[str, Any]:

@@ -29,19 +29,19 @@ from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import measure_ceiling
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.settings import EngineSettings
-from tunny.evaluate.output import output_format, write_predictions
-from tunny.evaluate.predict import encoded_chunks
-from tunny.evaluate.report import number
-from tunny.evaluate.score import Scores, evaluate_to, score
+from tunny.evaluation.output import output_format, write_predictions
+from tunny.evaluation.predict import encoded_chunks
+from tunny.evaluation.report import number
+from tunny.evaluation.score import Scores, evaluate_to, score
 from tunny.ship.folder import ModelFacts, save_model
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.base import Task
 from tunny.tasks.layers import depth_of
 from tunny.tasks.model import Loaded, load_model, load_tokenizer, make_task
 from tunny.tasks.sampling import label_counts, row_weights
-from tunny.train.checkpoint import Checkpoint, Checkpoints, needed_bytes
-from tunny.train.loop import Job, fit
-from tunny.train.trackers import make_trackers
+from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
+from tunny.training.loop import Job, fit
+from tunny.training.trackers import make_trackers
 
 OURS = ("config.yaml", "manifest.json", "audit.json", "run.log", "log.jsonl", "checkpoints", "model", "validation", "test")
 FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint"}  # settings that do not decide the weights
@@ -137,7 +137,9 @@ def _may_write(folder: Path, resume: bool, overwrite: bool) -> bool:
             say(f"{folder}: holds no run yet; training starts from the beginning")
         return True
     if not (resume or overwrite):
-        raise RunError(f"{folder}: already holds a run. Go on with it with --resume, start again with --overwrite, or choose another output_dir.")
+        raise RunError(
+            f"{folder}: already holds a run. Go on with it with --resume, start again with --overwrite, or choose another output_dir."
+        )
     manifest = folder / "manifest.json"
     if resume and manifest.exists() and read_json(manifest).get("finished"):
         say(f"{folder}: this run is finished; nothing to do")
@@ -231,7 +233,9 @@ def _job(
 def _check_metric(task: Task, metric: str | None) -> None:
     known = {*task.scorer().metrics(), "loss"}
     if metric is not None and metric not in known:
-        raise ConfigError(f"train.metric_for_best: expected one of {', '.join(sorted(known))}, found {metric!r}{did_you_mean(metric, known)}")
+        raise ConfigError(
+            f"train.metric_for_best: expected one of {', '.join(sorted(known))}, found {metric!r}{did_you_mean(metric, known)}"
+        )
 
 
 def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: Job) -> None:
@@ -263,7 +267,9 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
 
 def _remembered(data: DataSettings) -> DataSettings:
     """Return what using the model again needs to know of the data: columns, and label names where these were given."""
-    return data.model_copy(update={"train": None, "validation": None, "test": None, "max_examples": None, "format": "auto", "labels": given_names(data)})
+    return data.model_copy(
+        update={"train": None, "validation": None, "test": None, "max_examples": None, "format": "auto", "labels": given_names(data)}
+    )
 
 
 def _say_scores(name: str, scores: Scores, report: Path) -> None:
@@ -308,7 +314,9 @@ def _columns(predictor: Predictor, given: DataSettings | None) -> DataSettings:
     return predictor.facts.data.model_copy(update=changed)
 
 
-def predict(model: str, source: str, out: str, to: str | None = None, data_flags: DataSettings | None = None, engine: EngineSettings | None = None) -> int:
+def predict(
+    model: str, source: str, out: str, to: str | None = None, data_flags: DataSettings | None = None, engine: EngineSettings | None = None
+) -> int:
     """Label a file of any readable format, or standard input, and write the predictions (`tunny predict`)."""
     form = output_format(to, out)
     with watch_signals(), _as_file(source) as path:

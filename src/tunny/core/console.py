@@ -59,10 +59,8 @@ def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: s
         yield from _bar(items, what, total)
         return
     start = last = time.monotonic()
-    done = 0
-    for item in items:
+    for done, item in enumerate(items, 1):
         yield item
-        done += 1
         now = time.monotonic()
         if now - last >= 10.0:
             last = now

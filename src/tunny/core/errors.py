@@ -1,13 +1,13 @@
 """The tree of errors, each with the exit code it ends a command with.
 
-    TunnyError            1  our fault
-      UserError           2  the user can mend it: where, what was expected, what was found, what to do
-        ConfigError          a setting
-        DataError            a file, a row, a span
-        ModelError           a model folder or name
-        RunError             a run folder, a checkpoint, the disk
-      Stopped       130, 143  a signal, after saving
-      TrainingFailed      2  the loss is not finite, or memory does not suffice
+TunnyError            1  our fault
+  UserError           2  the user can mend it: where, what was expected, what was found, what to do
+    ConfigError          a setting
+    DataError            a file, a row, a span
+    ModelError           a model folder or name
+    RunError             a run folder, a checkpoint, the disk
+  Stopped       130, 143  a signal, after saving
+  TrainingFailed      2  the loss is not finite, or memory does not suffice
 """
 
 import difflib

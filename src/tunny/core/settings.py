@@ -78,7 +78,7 @@ def yaml_layer(path: Path) -> Layer:
 def _flatten(node: yaml.MappingNode, prefix: str, name: str, layer: Layer) -> None:
     constructor = yaml.SafeLoader("")
     for key_node, value_node in node.value:
-        key = f"{prefix}{constructor.construct_object(key_node, deep=True)}"  # type: ignore[no-untyped-call]
+        key = f"{prefix}{constructor.construct_object(key_node, deep=True)}"
         place = f"{name}:{key_node.start_mark.line + 1}"
         if key in layer.places:
             layer.problems.append(f"{place}: '{key}' is set twice; the first time at {layer.places[key]}")
@@ -86,7 +86,7 @@ def _flatten(node: yaml.MappingNode, prefix: str, name: str, layer: Layer) -> No
         if isinstance(value_node, yaml.MappingNode) and value_node.value:
             _flatten(value_node, f"{key}.", name, layer)
         else:
-            layer.values[key] = constructor.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+            layer.values[key] = constructor.construct_object(value_node, deep=True)
 
 
 def environment_layer(environ: Mapping[str, str], prefix: str = "TUNNY__") -> Layer:

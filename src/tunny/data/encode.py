@@ -98,9 +98,7 @@ class Encoder:
                 audit.event("words inside the token of the word before", example.id, f"{len(joined[number])} continue its tag")
             self._token_windows(first_row + number, pieces, answers, targets, joined[number], rows)
 
-    def _token_windows(
-        self, row: int, pieces: list[int], answers: Ints, targets: Ints, joined: list[int], rows: "_Rows"
-    ) -> None:
+    def _token_windows(self, row: int, pieces: list[int], answers: Ints, targets: Ints, joined: list[int], rows: "_Rows") -> None:
         before, after = self.template.before, self.template.after
         bounds = window_bounds(len(pieces), self.room(pair=False), self.settings.stride)
         for number, (start, end) in enumerate(bounds):
@@ -126,7 +124,9 @@ class Encoder:
             pair = example.text_b is not None
             a, b = encodings[number].ids, seconds[number].ids
             windows = list(self._sequence_windows(a, b, pair))
-            target = [ids[name] for name in example.labels if name in ids] if example.labels is not None and labels.kind != "regress" else []
+            target = (
+                [ids[name] for name in example.labels if name in ids] if example.labels is not None and labels.kind != "regress" else []
+            )
             audit.count("tokens", len(a) + len(b))
             for window, second in windows:
                 rows.add(

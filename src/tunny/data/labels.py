@@ -32,9 +32,10 @@ def given_names(settings: DataSettings) -> list[str] | None:
             raise DataError(f"{given}: no such file (data.labels: a list, a mapping, or a file with one label a line)")
         given = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     if isinstance(given, dict):
+        by_id = given
         if sorted(given.values()) != list(range(len(given))):
             raise DataError(f"data.labels: ids must be 0 to {len(given) - 1}, each once; found {sorted(given.values())}")
-        given = sorted(given, key=lambda name: given[name])
+        given = sorted(by_id, key=lambda name: by_id[name])
     if given is not None and len(set(given)) != len(given):
         raise DataError("data.labels: a name stands twice")
     return given

@@ -182,7 +182,9 @@ def _find_duplicates(splits: Mapping[str, Split], audit: Audit) -> None:
         repeated = int((counts - 1).sum())
         if repeated:
             first = int(np.nonzero(values == unique[np.argmax(counts)])[0][0])
-            audit.event("duplicates", name, f"{repeated} texts stand there before; the commonest {counts.max()} times, first in row {first + 1}")
+            audit.event(
+                "duplicates", name, f"{repeated} texts stand there before; the commonest {counts.max()} times, first in row {first + 1}"
+            )
         if name != "train" and "train" in keys:
             shared = int(np.isin(values, keys["train"]).sum())
             if shared:

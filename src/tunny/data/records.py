@@ -98,7 +98,7 @@ class RecordReader:
         self.columns = columns
         self.scheme = scheme
 
-    def read(self, line: int, record: Mapping[Key, Any]) -> Iterator[Example]:
+    def read(self, line: int, record: Mapping[Any, Any]) -> Iterator[Example]:
         """Yield the example of one record, if it is a good one."""
         columns, source = self.columns, self.source
         identity = record.get(columns.id) if columns.id is not None else None
@@ -115,15 +115,14 @@ class RecordReader:
         yield from source.accept(line, example)
 
     def _tagged(self, name: str, line: int, record: Mapping[Key, Any]) -> Example:
-        tokens = as_list(record.get(self.columns.tokens), "tokens")
-        if self.columns.tags is None or (not self.source.labels_needed and record.get(self.columns.tags) is None):
-            return tokens_to_example(name, tokens, None, self.source, line, self.scheme)
-        return tokens_to_example(name, tokens, self.tags(record), self.source, line, self.scheme)
+        tokens = as_list(_cell(record, self.columns.tokens), "tokens")
+        tags = self.tags(record) if self.source.labels_needed else None
+        return tokens_to_example(name, tokens, tags, self.source, line, self.scheme)
 
-    def tags(self, record: Mapping[Key, Any]) -> list[str]:
+    def tags(self, record: Mapping[Any, Any]) -> list[str]:
         """Return the tags of a record as names."""
         found = []
-        for value in as_list(record.get(self.columns.tags), "tags"):
+        for value in as_list(_cell(record, self.columns.tags), "tags"):
             if isinstance(value, int) and self.source.names is None:
                 raise ValueError("the tags are integers; name them in id order in data.labels")
             found.append(self.source.name_of(value))
@@ -131,9 +130,9 @@ class RecordReader:
 
     def _labelled(self, name: str, record: Mapping[Key, Any]) -> Example:
         columns, kind = self.columns, self.source.kind
-        text = as_text(record.get(columns.text), "text")
-        text_b = as_text(record.get(columns.text_b), "text_b") if columns.text_b is not None else None
-        value = record.get(columns.spans if self.source.for_tokens else columns.label)
+        text = as_text(_cell(record, columns.text), "text")
+        text_b = as_text(_cell(record, columns.text_b), "text_b") if columns.text_b is not None else None
+        value = _cell(record, columns.spans if self.source.for_tokens else columns.label) if self.source.labels_needed else None
         if value is None or (isinstance(value, float) and math.isnan(value) and kind != "regress"):
             return Example(name, text, text_b=text_b)
         if self.source.for_tokens:
@@ -148,9 +147,13 @@ class RecordReader:
         return Example(name, text, text_b=text_b, labels=(self.source.name_of(value),))
 
 
+def _cell(record: Mapping[Key, Any], key: Key | None) -> Any:
+    return None if key is None else record.get(key)
+
+
 def find_scheme(source: Source, sentences: Iterator[tuple[int, Sequence[str]]]) -> Scheme:
     """Look at all tags of a file and return their scheme; a tag that no scheme has goes to the reader, which rejects it."""
-    if source.kind == "pos":
+    if source.kind == "pos" or not source.labels_needed:
         return "none"
     finder = SchemeFinder()
     for _, tags in sentences:

@@ -63,9 +63,7 @@ class EncodeSettings(Settings):
 
     max_tokens: int = Field(256, ge=8, description="tokens of a window, special tokens included; longer texts become windows")
     stride: int = Field(64, ge=0, description="tokens that neighbouring windows of one text share")
-    label_all_pieces: bool = Field(
-        False, description="continuation pieces of a word learn its tag too, B- as I-; they are never scored"
-    )
+    label_all_pieces: bool = Field(False, description="continuation pieces of a word learn its tag too, B- as I-; they are never scored")
 
     @model_validator(mode="after")
     def _windows_advance(self) -> "EncodeSettings":

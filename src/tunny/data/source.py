@@ -36,7 +36,7 @@ class Source:
     kind: str  # the task's kind: what labels are wanted
     names: Sequence[str] | None  # label names in id order, where the user gave them
     audit: Audit
-    labels_needed: bool = True  # False for prediction: labels are taken where they are, and not missed
+    labels_needed: bool = True  # False for prediction: labels are neither read nor missed
 
     def where(self, line: int | str) -> str:
         """Return the place of a line for messages."""

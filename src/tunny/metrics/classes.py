@@ -42,9 +42,7 @@ def matthews(confusion: Confusion) -> float:
 def confusion_per_label(confusion: Confusion, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Return precision, recall, f1 and support of each label."""
     right, predicted, gold = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
-    return {
-        name: {**prf(int(right[k]), int(predicted[k]), int(gold[k])), "support": int(gold[k])} for k, name in enumerate(names)
-    }
+    return {name: {**prf(int(right[k]), int(predicted[k]), int(gold[k])), "support": int(gold[k])} for k, name in enumerate(names)}
 
 
 class LabelScores:

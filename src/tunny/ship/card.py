@@ -5,7 +5,7 @@ from typing import Any
 from tunny.core.settings import dump_yaml
 from tunny.data.labels import LabelSet
 from tunny.data.settings import TOKEN_KINDS
-from tunny.evaluate.report import ORDER, number, table
+from tunny.evaluation.report import ORDER, number, table
 
 _TITLES = {
     "ner": "Named-entity tagger", "pos": "Part-of-speech tagger", "chunk": "Chunker", "classify": "Text classifier",

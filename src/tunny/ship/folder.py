@@ -44,7 +44,9 @@ class ModelFacts:
         }
 
 
-def save_model(folder: Path, state: Mapping[str, Tensor], model: nn.Module, loaded: Loaded, facts: ModelFacts, about: dict[str, Any]) -> None:
+def save_model(
+    folder: Path, state: Mapping[str, Tensor], model: nn.Module, loaded: Loaded, facts: ModelFacts, about: dict[str, Any]
+) -> None:
     """Write weights, config, tokenizer, model card and tunny.json; replace a folder that is there."""
     with new_folder(folder, replace=True) as temporary:
         config: Any = model.config
@@ -74,5 +76,3 @@ def read_facts(folder: str, loaded: Loaded) -> ModelFacts:
     except (ValidationError, KeyError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     return ModelFacts(task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"])
-
-

@@ -13,7 +13,7 @@ from tunny.data.example import Example
 from tunny.engine.backend import choose_backend
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.settings import EngineSettings
-from tunny.evaluate.predict import encode_chunks, predict
+from tunny.evaluation.predict import encode_chunks, predict
 from tunny.ship.folder import ModelFacts, read_facts
 from tunny.tasks.base import Answer, Task
 from tunny.tasks.model import load_finished, load_tokenizer, locate, make_task
@@ -65,6 +65,10 @@ def load(folder: str | Path, *, engine: EngineSettings | None = None, revision: 
     wanted, reason = (facts.precision, "as in training") if engine.precision == "auto" else (engine.precision, "engine.precision")
     precision = choose_precision(wanted, backend.device, reason)
     model = load_finished(str(folder), facts.task.kind, backend.device, revision)
-    choice("windows", f"{facts.encode.max_tokens} tokens, {facts.encode.stride} shared", "as in training" if Path(name, "tunny.json").is_file() else "default")
+    choice(
+        "windows",
+        f"{facts.encode.max_tokens} tokens, {facts.encode.stride} shared",
+        "as in training" if Path(name, "tunny.json").is_file() else "default",
+    )
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, facts.encode)
     return Predictor(model, make_task(facts.task, facts.labels, loaded.padding), encoder, facts, backend, precision)

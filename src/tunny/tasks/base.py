@@ -5,7 +5,7 @@ Letters: B rows (windows), T tokens, K labels, W words.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,8 +35,15 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
-        moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
-        return Batch(**moved)
+        types = self.token_type_ids
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device, non_blocking=True),
+            attention_mask=self.attention_mask.to(device, non_blocking=True),
+            token_type_ids=None if types is None else types.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            weights=self.weights.to(device, non_blocking=True),
+        )
 
     def inputs(self) -> dict[str, Tensor]:
         """Return the arguments of a transformers model."""
@@ -113,7 +120,9 @@ def pad(windows: Sequence[Window], padding: Padding) -> tuple[Tensor, Tensor, Te
     return torch.from_numpy(ids), torch.from_numpy(mask), token_types, int(mask.sum())
 
 
-def class_weights(wanted: dict[str, float] | str | None, names: Sequence[str], counts: Counter[int], groups: dict[str, list[int]]) -> Tensor | None:
+def class_weights(
+    wanted: dict[str, float] | str | None, names: Sequence[str], counts: Counter[int], groups: dict[str, list[int]]
+) -> Tensor | None:
     """Return the weight of each label (K,) float32, or None where all weigh the same.
 
     `groups` maps a name the user may write to the label ids it stands for (an entity type to its tags). Balanced is

@@ -48,7 +48,7 @@ def best_path(log_probs: Floats, rules: TagRules, joined: Sequence[int] = (), mu
     if not len(joined) and not len(mute):
         path = log_probs.argmax(axis=1)
         if rules.first[path[0]] and rules.last[path[-1]] and rules.follow[path[:-1], path[1:]].all():
-            return path.astype(np.int64)
+            return np.asarray(path, dtype=np.int64)
     scores = log_probs.astype(np.float64)
     for word in mute:
         scores[word] = _MUTE
@@ -75,4 +75,4 @@ def best_path(log_probs: Floats, rules: TagRules, joined: Sequence[int] = (), mu
 def log_softmax(logits: Floats) -> Floats:
     """Return the logarithms of the softmax over the last axis."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), dtype=np.float32)

@@ -119,7 +119,9 @@ def load_finished(folder: str, kind: str, device: torch.device, revision: str | 
     return model.to(device)
 
 
-def _from_pretrained(kind: str, settings: ModelSettings, source: str, config: Any, device: torch.device, **options: Any) -> tuple[nn.Module, Any]:
+def _from_pretrained(
+    kind: str, settings: ModelSettings, source: str, config: Any, device: torch.device, **options: Any
+) -> tuple[nn.Module, Any]:
     transformers = _quiet_transformers()
     auto = transformers.AutoModelForTokenClassification if kind in TOKEN_KINDS else transformers.AutoModelForSequenceClassification
     if config is not None:
@@ -128,7 +130,13 @@ def _from_pretrained(kind: str, settings: ModelSettings, source: str, config: An
     attention = {"attn_implementation": "eager"} if device.type == "cpu" else {}
     try:
         model, info = auto.from_pretrained(
-            source, revision=settings.revision, output_loading_info=True, dtype=torch.float32, trust_remote_code=False, **attention, **options
+            source,
+            revision=settings.revision,
+            output_loading_info=True,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            **attention,
+            **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(_unknown(settings.name, error)) from error
@@ -173,7 +181,17 @@ def _positions(config: Any) -> int | None:
     limit = getattr(config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return None
-    offset = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl", "data2vec-text", "xmod", "roberta-prelayernorm"}
+    offset = {
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "mpnet",
+        "longformer",
+        "xlm-roberta-xl",
+        "data2vec-text",
+        "xmod",
+        "roberta-prelayernorm",
+    }
     return limit - (getattr(config, "pad_token_id", None) or 0) - 1 if config.model_type in offset else limit
 
 

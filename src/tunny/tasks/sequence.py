@@ -102,9 +102,12 @@ class SequenceTask:
         return Answer(prediction, np.array([best]), np.exp(log_probs), loss, float(bool(gold)))
 
     def _labels_answer(self, base: dict[str, object], example: Example, logits: Floats, gold: list[int]) -> Answer:
-        probabilities = 1.0 / (1.0 + np.exp(-logits))
+        probabilities = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
         given = np.nonzero(probabilities >= self.settings.threshold)[0]
-        listed = [{"label": self.labels.names[k], "score": round(float(probabilities[k]), 6)} for k in sorted(given, key=lambda k: -probabilities[k])]
+        listed = [
+            {"label": self.labels.names[k], "score": round(float(probabilities[k]), 6)}
+            for k in sorted(given, key=lambda k: -probabilities[k])
+        ]
         loss, targets = 0.0, 0.0
         if example.labels is not None:
             truth = np.zeros(len(logits), dtype=np.float32)

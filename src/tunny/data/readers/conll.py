@@ -20,7 +20,8 @@ def read(source: Source) -> Iterator[Example]:
     scheme = find_scheme(source, tagged)
     for line, words, tags, document in _sentences(source):
         try:
-            example = tokens_to_example(source.where(line), words, tags, source, line, scheme, document)
+            wanted = tags if source.labels_needed else None
+            example = tokens_to_example(source.where(line), words, wanted, source, line, scheme, document)
         except ValueError as error:
             source.audit.count("read")
             source.reject(_line_of_bad_tag(line, tags, scheme), str(error))

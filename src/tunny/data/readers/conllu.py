@@ -34,7 +34,7 @@ def read(source: Source) -> Iterator[Example]:
     for sentence in _sentences(source, column, count=True):
         try:
             example = tokens_to_example(
-                sentence.id or source.where(sentence.line), sentence.words, sentence.tags, source, sentence.line, scheme,
+                sentence.id or source.where(sentence.line), sentence.words, sentence.tags if source.labels_needed else None, source, sentence.line, scheme,
                 sentence.document, _spaces(sentence, source),
             )  # fmt: skip
         except ValueError as error:

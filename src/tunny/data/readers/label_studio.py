@@ -1,4 +1,4 @@
-"""Label Studio's JSON project export: tasks with `labels` spans or a single `choices`, by character offsets.
+r"""Label Studio's JSON project export: tasks with `labels` spans or a single `choices`, by character offsets.
 
 One annotation a task is used: of several that were not cancelled, the one updated last, and the others are counted. A
 span is checked against its own `value.text`, in which the web page writes a line break as the two characters \\n. Tasks
@@ -29,7 +29,7 @@ def read(source: Source) -> Iterator[Example]:
 def _read_task(source: Source, place: str, task: Mapping[str, Any]) -> Iterator[Example]:
     text = _text(source, place, task["data"])
     name = str(task["data"].get("doc_id", task.get("id", place)))
-    annotation = _annotation(source, place, task)
+    annotation = _annotation(source, place, task) if source.labels_needed else None
     if annotation is None:
         if source.labels_needed:
             source.audit.count("read")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunny.core.errors import ConfigError
-from tunny.train.settings import TrackSettings
+from tunny.training.settings import TrackSettings
 
 Values = Mapping[str, float | None]
 
@@ -66,7 +66,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError("track.tensorboard: TensorBoard is not installed. Run: pip install 'tunny[tensorboard]'") from error
-        self._writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
         if not step:
             self._writer.add_text("config", "```\n" + json.dumps(config, indent=2) + "\n```", 0)
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tunny.tasks.layers import depth_of
-from tunny.train.settings import TrainSettings
+from tunny.training.settings import TrainSettings
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
@@ -24,9 +24,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
         rate = settings.learning_rate * settings.layer_decay**below_head
         decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
-    listed = [
-        {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()
-    ]
+    listed = [{"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
     return torch.optim.AdamW(listed, lr=settings.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 

@@ -76,7 +76,8 @@ def _write_parquet(out: str, predictions: Iterable[tuple[Prediction, Words]]) ->
         raise ConfigError("--to parquet: needs a file; give --out FILE.parquet")
     target = Path(out)
     temporary = target.with_name(f"{TEMPORARY}{target.name}")
-    count, writer, rows = 0, None, []
+    count, writer = 0, None
+    rows: list[Prediction] = []
 
     def flush() -> None:
         nonlocal writer

@@ -43,7 +43,9 @@ def encode_chunks(examples: Iterable[Example], encoder: Encoder, task: Task, aud
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, task: Task, chunks: Iterable[Chunk], device: torch.device, precision: Precision) -> Iterator[tuple[Example, Answer]]:
+def predict(
+    model: nn.Module, task: Task, chunks: Iterable[Chunk], device: torch.device, precision: Precision
+) -> Iterator[tuple[Example, Answer]]:
     """Yield every example with its answer, in order."""
     model.eval()
     for examples, windows, first_row in chunks:

@@ -21,10 +21,16 @@ from torch import Tensor, nn
 from tunny.core.console import warn
 from tunny.core.errors import RunError
 from tunny.core.files import digest_file, dump_json, new_folder, read_json, remove_unfinished
-from tunny.train.progress import Progress
+from tunny.training.progress import Progress
 
 FORMAT_VERSION = 1
-MODEL, OPTIMIZER, BEST, PROGRESS, DIGESTS = "model.safetensors", "optimizer.safetensors", "best.safetensors", "progress.json", "digests.json"
+MODEL, OPTIMIZER, BEST, PROGRESS, DIGESTS = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "best.safetensors",
+    "progress.json",
+    "digests.json",
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,8 @@ class Checkpoints:
     def best_weights(self) -> dict[str, Tensor]:
         """Return the best model's weights from the newest checkpoint, or its last weights where nothing chose a best."""
         folder = self.folder / f"step-{self.steps()[-1]}"
-        return load_file(folder / BEST if (folder / BEST).exists() else folder / MODEL)
+        weights: dict[str, Tensor] = load_file(folder / BEST if (folder / BEST).exists() else folder / MODEL)
+        return weights
 
     def _read(self, folder: Path) -> Checkpoint:
         saved: dict[str, Any] = read_json(folder / PROGRESS)

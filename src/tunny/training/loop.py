@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,11 +24,11 @@ from tunny.data.store import WindowStore
 from tunny.engine.backend import Backend, is_out_of_memory
 from tunny.engine.precision import Precision
 from tunny.tasks.base import Task
-from tunny.train.checkpoint import Checkpoint, Checkpoints
-from tunny.train.optimizer import make_optimizer, rate_factor, set_rate
-from tunny.train.progress import Progress, Window
-from tunny.train.settings import CheckpointSettings, TrainSettings
-from tunny.train.trackers import Tracker, Values
+from tunny.training.checkpoint import Checkpoint, Checkpoints
+from tunny.training.optimizer import make_optimizer, rate_factor, set_rate
+from tunny.training.progress import Progress, Window
+from tunny.training.settings import CheckpointSettings, TrainSettings
+from tunny.training.trackers import Tracker, Values
 
 Validate = Callable[[nn.Module], dict[str, float | None]]  # every value by its full name, such as validation/f1
 
@@ -140,9 +141,7 @@ def _train_step(
     return replace(progress, step=progress.step + 1, step_in_epoch=progress.step_in_epoch + 1, window=window), norm
 
 
-def _backward(
-    job: Job, model: nn.Module, scaler: torch.amp.GradScaler, step: Step, number: int, limit: int
-) -> tuple[float, float, int]:
+def _backward(job: Job, model: nn.Module, scaler: torch.amp.GradScaler, step: Step, number: int, limit: int) -> tuple[float, float, int]:
     """Accumulate the gradient of the mean loss over all targets of the step; return loss sum, targets and tokens."""
     backend = job.backend
     micro = step.micro_batches(limit, backend.rank, backend.world_size)

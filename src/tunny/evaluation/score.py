@@ -13,8 +13,8 @@ from torch import nn
 from tunny.core.files import new_folder, write_json, write_text
 from tunny.data.audit import Audit
 from tunny.engine.precision import Precision
-from tunny.evaluate.predict import Chunk, predict
-from tunny.evaluate.report import report
+from tunny.evaluation.predict import Chunk, predict
+from tunny.evaluation.report import report
 from tunny.tasks.base import Task
 
 
