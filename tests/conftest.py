@@ -1,6 +1,10 @@
 """What tests share: their own cache, small real models and tokenizers, the program as a user starts it."""
 
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: tiny models are fastest so, and tests run beside each other
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +14,6 @@ import pytest
 from tests.tiny import save_model
 
 ROOT = Path(__file__).parent.parent
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,7 @@ import typer
 
 from tunny import __version__
 
-app = typer.Typer(
-    name="tunny", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="From labelled text to a tagger or classifier that you can trust.\n\nEvery setting is also a flag: --section.key value. See `tunny config`.",
-)  # fmt: skip
+app = typer.Typer(name="tunny", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Flags = list[tuple[str, str | None]]
 _flags: Flags = []
@@ -26,14 +23,16 @@ Model = Annotated[str, typer.Argument(help="model folder, or Hub id", show_defau
 
 
 @app.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+def start(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     """From labelled text to a tagger or classifier that you can trust.
 
     Every setting is also a flag: --section.key value. `tunny config` lists them.
     """
-    if show:
+    if version:
         print(f"tunny {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
@@ -93,7 +92,7 @@ def show_config(
     from tunny import config as settings
 
     if schema:
-        print(json.dumps(settings.Config.model_json_schema(), indent=2))
+        print(json.dumps(settings.settings_schema(), indent=2))
     elif markdown:
         settings.write_docs()
     elif config is not None or _flags:
@@ -124,14 +123,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     _flags[:], rest = take_overrides(arguments)
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     try:
-        code = app(rest, standalone_mode=False)
+        code = app(rest, prog_name="tunny", standalone_mode=False)
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as error:  # whoever read our output has seen enough: `tunny config | head`
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except Exception as error:
         code = _explain(error)
     except KeyboardInterrupt:
         code = 130
-    sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -142,6 +145,8 @@ def take_overrides(arguments: list[str]) -> tuple[Flags, list[str]]:
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)
+        if argument == "--":
+            return flags, [*rest, argument, *waiting]
         name, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not _is_setting(name):
             rest.append(argument)
@@ -160,24 +165,26 @@ def _is_setting(name: str) -> bool:
 
 def _explain(error: Exception) -> int:
     """Print an error for the user and return its exit code; what we did not foresee keeps its traceback."""
-    import click
-
     from tunny.core.errors import Stopped, TunnyError
 
     if isinstance(error, TunnyError):
         prefix = "" if isinstance(error, Stopped) else "error: "
         print("\n".join(f"{prefix}{line}" for line in str(error).splitlines()), file=sys.stderr)
         return error.exit_code
-    if isinstance(error, click.exceptions.Exit):
-        return int(error.exit_code)
-    if isinstance(error, click.ClickException):
-        error.show()
-        return 2
-    if type(error).__module__.startswith("typer") and hasattr(error, "format_message"):
-        print(f"error: {error.format_message()}", file=sys.stderr)
+    if hasattr(error, "format_message"):  # an error of usage: typer has these from click, or from a copy of its own
+        print(f"error: {error.format_message()}{_instead(error)}", file=sys.stderr)
         return 2
     import traceback
 
     traceback.print_exception(error)
     print("error: this is a fault in Tunny; please report it with the lines above and `tunny env`", file=sys.stderr)
     return 1
+
+
+def _instead(error: Any) -> str:
+    """Return what to do about an error of usage: the settings that an unknown option may stand for, or where to look."""
+    from tunny.config import suggest_flag
+
+    near = suggest_flag(error.option_name) if type(error).__name__ == "NoSuchOption" and not error.possibilities else ""
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "tunny"
+    return f"{near} (see {command} --help)"

@@ -3,16 +3,16 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field
 
-from tunny.core.errors import ConfigError, did_you_mean
+from tunny.core.errors import ConfigError
+from tunny.core.explain import describe, models_in, nearest
 from tunny.core.settings import (
     Layer,
     Resolved,
     Settings,
-    describe,
     dump_yaml,
     environment_layer,
     flag_layer,
@@ -25,9 +25,6 @@ from tunny.data.settings import DataSettings, EncodeSettings, resolve_path
 from tunny.engine.settings import EngineSettings
 from tunny.tasks.settings import ModelSettings, TaskSettings
 from tunny.training.settings import CheckpointSettings, TrackSettings, TrainSettings
-
-KINDS = ("ner", "pos", "chunk", "classify", "multilabel", "regress")
-TRACKERS = ("tensorboard",)
 
 
 class EvaluateSettings(Settings):
@@ -53,6 +50,23 @@ class Config(Settings):
     evaluate: EvaluateSettings = EvaluateSettings()
 
 
+def _trackers(value: object) -> dict[str, Any]:
+    """Return the section that a list of trackers is short for: the others are off."""
+    names = value if isinstance(value, list) else [value]
+    return {**dict.fromkeys(TrackSettings.model_fields), **{str(name): {} for name in names}}
+
+
+SHORTHANDS = {"task": lambda kind: {"kind": kind}, "track": _trackers}
+
+
+class FileSettings(Settings):
+    """What a command on files can be told."""
+
+    task: TaskSettings | None = None
+    data: DataSettings = DataSettings()
+    engine: EngineSettings = EngineSettings()
+
+
 def load_config(
     path: str | Path | None = None, flags: Sequence[tuple[str, str | None]] = (), values: Mapping[str, Any] | None = None
 ) -> Resolved[Config]:
@@ -63,37 +77,23 @@ def load_config(
     flags = list(flags)
     named = [value for key, value in flags if key == "config_path"]
     params = [value for key, value in flags if key == "params"]
-    if named and path is None:
-        path = named[-1]
+    if None in named:
+        raise ConfigError("command line --config_path: expected a file")
+    if named and path is not None:
+        raise ConfigError(f"command line --config_path: the config is {path} already; name one")
+    path = named[-1] if named else path
     layers: list[Layer] = []
     if path is not None:
         layers.append(yaml_layer(Path(path)))
     if values is not None:
-        layers.append(Layer(dict(values), {str(key): "config" for key in values}))
+        layers.append(Layer({str(key): value for key, value in values.items()}, {str(key): "config" for key in values}))
     variables = read_environment(Path())
     layers.append(environment_layer(variables))
     layers.append(flag_layer([(key, value) for key, value in flags if key not in ("config_path", "params")]))
     layers += [params_layer(value or "") for value in params]
-    shorthands = {"task": lambda kind: {"kind": kind}, "track": _trackers}
-    _check_kind(layers)
-    resolved = resolve(Config, layers, shorthands, variables)
-    return _with_paths(resolved, Path(path).parent if path is not None else None)
-
-
-def _check_kind(layers: Sequence[Layer]) -> None:
-    """Name the kinds where an unknown one was asked for: pydantic's own words for it are about unions."""
-    for layer in layers:
-        for key in ("task", "task.kind"):
-            kind = layer.values.get(key)
-            if isinstance(kind, str) and kind not in KINDS:
-                raise ConfigError(
-                    f"{layer.places[key]}: task: expected one of {', '.join(KINDS)}, found {kind!r}{did_you_mean(kind, KINDS)}"
-                )
-
-
-def _trackers(value: object) -> dict[str, Any]:
-    names = value if isinstance(value, list) else [value]
-    return {str(name): {} for name in names if name is not None}
+    resolved = resolve(Config, layers, SHORTHANDS, variables)
+    beside = None if path is None else Path(path) if Path(path).is_dir() else Path(path).parent
+    return _with_paths(resolved, beside)
 
 
 def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Config]:
@@ -121,15 +121,40 @@ def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Con
     return Resolved(config.model_copy(update={"data": data}), {**written, "data": saved})
 
 
-def load_file_settings(flags: Sequence[tuple[str, str | None]]) -> tuple[DataSettings, EngineSettings]:
-    """Return the `data` and `engine` settings that a command on files was given, from environment and flags."""
-    resolved = load_config(flags=flags, values={"task": "ner"})
-    return resolved.settings.data, resolved.settings.engine
+def load_file_settings(
+    flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None
+) -> tuple[DataSettings, EngineSettings]:
+    """Return the `data` and `engine` settings of a command on files, from Python's `columns`, environment and flags."""
+    variables = read_environment(Path())
+    environment = environment_layer(
+        {name: value for name, value in variables.items() if name.startswith(("TUNNY__DATA__", "TUNNY__ENGINE__"))}
+    )
+    python = Layer({"data": dict(columns or {})}, {"data": "arguments"})
+    params = [params_layer(value or "") for key, value in flags if key == "params"]
+    layers = [python, environment, flag_layer([flag for flag in flags if flag[0] != "params"]), *params]
+    settings = resolve(FileSettings, layers, SHORTHANDS, variables).settings
+    return settings.data, settings.engine
 
 
 def settings_table() -> list[tuple[str, str, str, str]]:
     """Return (name, type, default, meaning) of every setting."""
     return list(describe(Config))
+
+
+def suggest_flag(option: str) -> str:
+    """Return which settings an unknown option of the command line may stand for."""
+    return nearest(option.lstrip("-"), Config)
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return the JSON schema of a config file, its short forms included."""
+    schema = Config.model_json_schema()
+    kinds = [kind for model in models_in(TaskSettings) for kind in get_args(model.model_fields["kind"].annotation)]
+    trackers = {"enum": list(TrackSettings.model_fields)}
+    short: dict[str, list[Any]] = {"task": [{"enum": kinds}], "track": [trackers, {"type": "array", "items": trackers}]}
+    for name, forms in short.items():
+        schema["properties"][name] = {"anyOf": [*forms, schema["properties"][name]]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def settings_markdown() -> str:

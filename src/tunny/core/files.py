@@ -66,7 +66,8 @@ def write_text(path: Path, text: str) -> None:
         _sync(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise no_space(error, path) from error
 
 

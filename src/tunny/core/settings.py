@@ -2,32 +2,33 @@
 
 What the settings are is decided by the pydantic models of each room; this file only knows dotted names. Layers come
 in rising precedence. Each value keeps the place it came from, so that a message can name a file and a line, a variable or
-a flag. `${VAR}` is expanded for use; `Resolved.written` keeps what was written.
+a flag. `${VAR}` is expanded for use; `Resolved.written` keeps what was written, and messages quote only that.
 """
 
 import json
 import os
 import re
-import types
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, Union
+from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tunny.core.errors import ConfigError, did_you_mean
+from tunny.core.errors import ConfigError
+from tunny.core.explain import explain, models_in, where
 
 M = TypeVar("M", bound=BaseModel)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class Settings(BaseModel):
-    """The root of every settings class: frozen, no unknown keys, numbers accepted where text is asked for."""
+    """The root of every settings class: frozen, no unknown keys, finite numbers, numbers accepted where text is asked for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, protected_namespaces=()
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,34 +60,61 @@ def yaml_layer(path: Path) -> Layer:
         path = inside[0]
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file")
-    try:
-        text = path.read_text("utf-8-sig")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected UTF-8 text, found byte {error.object[error.start]:#04x} at {error.start}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    text = _read_text(path)
     layer = Layer({}, {})
-    if node is None:
-        return layer
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}:1: expected settings as 'name: value', found a {node.tag.rsplit(':', 1)[-1]}")
-    _flatten(node, "", path.name, layer)
+    try:
+        loader = _Yaml(text)
+        node = loader.get_single_node()
+        if isinstance(node, yaml.MappingNode):
+            _note_places(node, "", path.name, layer)
+            layer.values.update({str(key): value for key, value in loader.construct_document(node).items()})
+        elif node is not None and not node.tag.endswith(":null"):
+            raise ConfigError(f"{path}:1: expected settings as 'name: value', found a {node.tag.rsplit(':', 1)[-1]}")
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path.name}{line}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     return layer
 
 
-def _flatten(node: yaml.MappingNode, prefix: str, name: str, layer: Layer) -> None:
-    constructor = yaml.SafeLoader("")
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, found byte {error.object[error.start]:#04x} at {error.start}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML whose plain words are text unless they read back as written: `010`, `1.10`, `no` and `2024-01-01` are text."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - as PyYAML declares it
+
+
+for _tag, _form, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"0|-?[1-9]\d*", list("-0123456789")),
+    ("float", r"-?(0|[1-9]\d*)\.(0|\d*[1-9])", list("-0123456789")),
+    ("merge", "<<", ["<"]),
+):
+    _Yaml.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_form})\Z"), _first)
+
+
+def _note_places(node: yaml.MappingNode, prefix: str, name: str, layer: Layer) -> None:
+    """Note the line of every key, and report those that are set twice, which YAML itself lets pass."""
     for key_node, value_node in node.value:
-        key = f"{prefix}{constructor.construct_object(key_node, deep=True)}"
+        if key_node.tag.endswith(":merge"):
+            continue
+        key = f"{prefix}{key_node.value}"
         place = f"{name}:{key_node.start_mark.line + 1}"
         if key in layer.places:
             layer.problems.append(f"{place}: '{key}' is set twice; the first time at {layer.places[key]}")
         layer.places[key] = place
-        if isinstance(value_node, yaml.MappingNode) and value_node.value:
-            _flatten(value_node, f"{key}.", name, layer)
-        else:
-            layer.values[key] = constructor.construct_object(value_node, deep=True)
+        if isinstance(value_node, yaml.MappingNode):
+            _note_places(value_node, f"{key}.", name, layer)
 
 
 def environment_layer(environ: Mapping[str, str], prefix: str = "TUNNY__") -> Layer:
@@ -105,7 +133,7 @@ def dotenv(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     if not path.is_file():
         return found
-    for line in path.read_text("utf-8-sig").splitlines():
+    for line in _read_text(path).splitlines():
         match = re.match(r"\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*$", line)
         if match:
             name, value = match.groups()
@@ -136,12 +164,17 @@ def params_layer(text: str) -> Layer:
 
 
 def parse_value(text: str) -> Any:
-    """Read one value as YAML does: numbers, true and false, null, [lists], {mappings}; anything else is text."""
+    """Read one value: [lists], {mappings}, 'quoted text', numbers, true, false and null as in YAML; anything else is text.
+
+    Only these, as YAML has a meaning for `|`, `#` and `*.csv` too.
+    """
     try:
-        value = yaml.safe_load(text)
+        if text.startswith(("[", "{", "'", '"')):
+            return _Yaml(text).get_single_data()
+        loader: Any = _Yaml("")
+        return loader.construct_object(yaml.ScalarNode(loader.resolve(yaml.ScalarNode, text, (True, False)), text))
     except yaml.YAMLError:
         return text
-    return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else text
 
 
 # -- the tree ----------------------------------------------------------------------------------------------------------
@@ -160,39 +193,44 @@ def resolve(model: type[M], layers: Sequence[Layer], shorthands: Mapping[str, An
         problems += layer.problems
         places.update(layer.places)
         for key, value in layer.values.items():
-            if key in shorthands and not isinstance(value, dict):
+            if key in shorthands and value is not None and not isinstance(value, dict):
                 value = shorthands[key](value)
-            problems += _place(written, key, value, layer.places[key])
+            _place(written, key, value)
+    sections = {name for name, info in model.model_fields.items() if models_in(info.annotation)}
+    written = {key: value for key, value in written.items() if value is not None or key not in sections}
     expanded, missing = _expand(written, variables, "")
-    problems += [f"{_where(places, key)}: ${{{name}}} is not set in the environment or .env" for key, name in missing]
+    problems += [f"{where(places, key)}: ${{{name}}} is not set in the environment or .env" for key, name in missing]
     settings: M | None = None
     try:
         settings = model.model_validate(expanded)
     except ValidationError as error:
-        problems += _explain(error, model, places)
+        problems += explain(error, model, places, written)
     if problems or settings is None:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     return Resolved(settings, _keep_written(settings.model_dump(mode="json"), written))
 
 
-def _place(tree: dict[str, Any], key: str, value: Any, where: str) -> list[str]:
-    """Put a value under its dotted key; mappings merge, anything else replaces."""
+def _place(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value under its dotted name. Only the name has dots that part: a label such as `U.S.` inside a value stays whole."""
     *sections, last = key.split(".")
-    here = tree
     for section in sections:
-        if not isinstance(here.setdefault(section, {}), dict):
-            here[section] = {}
-        here = here[section]
-    if isinstance(value, dict) and isinstance(here.get(last), dict):
-        return [problem for inner, item in value.items() for problem in _place(here[last], str(inner), item, where)]
-    if isinstance(here.get(last), dict) and here[last] and value is not None and not isinstance(value, dict) and not sections:
-        return [f"{where}: '{key}' is a section; set its keys, for example --{key}.{next(iter(here[last]))}"]
-    here[last] = value
-    return []
+        if not isinstance(tree.get(section), dict):
+            tree[section] = {}
+        tree = tree[section]
+    tree[last] = _merge(tree.get(last), value)
+
+
+def _merge(below: Any, above: Any) -> Any:
+    """Lay one value over another: mappings merge, anything else replaces."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
+    return above
 
 
 def _expand(value: Any, variables: Mapping[str, str], at: str) -> tuple[Any, list[tuple[str, str]]]:
     missing: list[tuple[str, str]] = []
+    if isinstance(value, os.PathLike):
+        return _expand(os.fspath(value), variables, at)
     if isinstance(value, str):
         missing += [(at, name) for name in _VARIABLE.findall(value) if name not in variables]
         return _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value), missing
@@ -214,100 +252,11 @@ def _keep_written(resolved: Any, written: Any) -> Any:
     return written if isinstance(written, str) and _VARIABLE.search(written) else resolved
 
 
-def _where(places: Mapping[str, str], key: str) -> str:
-    """Return the place of a key, or of the nearest section around it."""
-    while key:
-        if key in places:
-            return places[key]
-        key = key.rpartition(".")[0]
-    return "settings"
-
-
-def _explain(error: ValidationError, model: type[BaseModel], places: Mapping[str, str]) -> list[str]:
-    known = [name for name, *_ in describe(model)]
-    lines = []
-    for problem in error.errors():
-        key = _dotted(problem["loc"], places)
-        if problem["type"] == "extra_forbidden":
-            below = [place for name, place in places.items() if name == key or name.startswith(f"{key}.")]
-            place = below[0] if below else _where(places, key)
-            lines.append(f"{place}: unknown setting '{key}'{did_you_mean(key, known)}")
-        elif problem["type"] == "missing":
-            lines.append(f"settings: '{key}' is required; give --{key} or set it in the config")
-        else:
-            found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
-            message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{_where(places, key)}: {key}: {message[0].lower()}{message[1:]}{found}")
-    return lines
-
-
-def _dotted(location: tuple[int | str, ...], places: Mapping[str, str]) -> str:
-    """Join a pydantic location, leaving out the tags of unions, which are no keys of the user's."""
-    parts = [str(part) for part in location]
-    dotted = ".".join(parts)
-    if dotted in places:
-        return dotted
-    kept = [part for part in parts if re.fullmatch(r"\w+", part)]
-    for drop in range(1, len(kept)):
-        shorter = ".".join(kept[:drop] + kept[drop + 1 :])
-        if shorter in places:
-            return shorter
-    return ".".join(kept)
-
-
-# -- description -------------------------------------------------------------------------------------------------------
-
-
-def describe(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Yield `(dotted name, type, default, meaning)` of every setting, sections before what stands in them."""
-    for name, info in model.model_fields.items():
-        inner = _models(info.annotation)
-        if inner:
-            seen: set[str] = set()
-            for section in inner:
-                for row in describe(section, f"{prefix}{name}."):
-                    if row[0] not in seen:
-                        seen.add(row[0])
-                        yield row
-            continue
-        default = "required" if info.is_required() else _show(info.get_default(call_default_factory=True))
-        yield f"{prefix}{name}", _type_name(info.annotation), default, info.description or ""
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """Return the settings classes in an annotation: one, those of a union, or none."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) in (Union, types.UnionType, typing.Annotated):
-        return [model for part in typing.get_args(annotation) for model in _models(part)]
-    return []
-
-
-def _type_name(annotation: Any) -> str:
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is None or annotation is type(None):
-        return "null"
-    if origin is typing.Annotated:
-        return _type_name(arguments[0])
-    if origin is Literal:
-        return " | ".join(str(argument) for argument in arguments)
-    if origin in (Union, types.UnionType):
-        return " | ".join(dict.fromkeys(_type_name(argument) for argument in arguments))
-    if origin in (list, tuple):
-        return f"list of {_type_name(arguments[0])}"
-    if origin is dict:
-        return f"mapping of {_type_name(arguments[0])} to {_type_name(arguments[1])}"
-    names = {str: "text", int: "integer", float: "number", bool: "true | false"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
-def _show(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
 def dump_yaml(tree: Mapping[str, Any]) -> str:
     """Return a settings tree as YAML in its own order."""
-    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True, width=110)
+    # PyYAML does not escape these three line ends among other Unicode, and reads them back as others.
+    plain = not re.search("[\x85\u2028\u2029]", json.dumps(tree, ensure_ascii=False))
+    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=plain, width=110)
 
 
 def read_environment(folder: Path) -> dict[str, str]:

@@ -1,0 +1,74 @@
+"""What a person sees: on stderr, copied to the run's log, with progress that fits a terminal and a log."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tunny.core.console import choice, copy_to, mark, progress, say, warn
+
+
+def test_everything_goes_to_stderr_and_nothing_to_stdout(capsys):
+    say("one")
+    choice("precision", "bf16", "the processor multiplies it fast")
+    warn("two labels")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "one\nprecision: bf16 (the processor multiplies it fast)\nwarning: two labels\n"
+
+
+def test_the_copy_holds_what_was_said_since_the_mark_and_inside_the_block(tmp_path):
+    say("too early")
+    since = mark()
+    say("before")
+    with copy_to(tmp_path / "run.log", since):
+        say("Göteborg")
+    say("too late")
+    assert (tmp_path / "run.log").read_text("utf-8") == "before\nGöteborg\n"
+
+
+def test_a_copy_is_appended_to_what_is_there(tmp_path):
+    for line in ("first run", "resumed"):
+        with copy_to(tmp_path / "run.log", mark()):
+            say(line)
+    assert (tmp_path / "run.log").read_text() == "first run\nresumed\n"
+
+
+def test_a_copy_is_on_disk_as_soon_as_a_line_is_said(tmp_path):
+    with copy_to(tmp_path / "run.log", mark()):
+        say("now")
+        assert (tmp_path / "run.log").read_text() == "now\n"
+
+
+def test_the_copy_ends_with_its_block_even_after_an_error(tmp_path):
+    with pytest.raises(KeyError), copy_to(tmp_path / "run.log", mark()):
+        raise KeyError
+    say("after")
+    assert (tmp_path / "run.log").read_text() == ""
+
+
+def test_progress_yields_every_item_in_order_and_is_silent_when_quick(capsys):
+    assert list(progress(iter("abc"), "reading")) == ["a", "b", "c"]
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_in_a_log_is_a_line_every_ten_seconds_at_most(capsys, monkeypatch):
+    clock = iter(range(0, 1000, 4))  # each look at the clock is four seconds after the last
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    list(progress(range(6), "encoding", total=6, unit="texts"))
+    monkeypatch.undo()
+    assert capsys.readouterr().err == "encoding: 3 of 6 texts, 0.2 texts/s\nencoding: 6 of 6 texts, 0.2 texts/s\n"
+
+
+def test_progress_on_a_terminal_is_a_bar_and_stdout_stays_clean():
+    code = "from tunny.core.console import progress; print(sum(progress(range(5), 'reading', total=5)))"
+    terminal, end = os.openpty()
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=end, env={**os.environ, "TERM": "xterm"}, check=True)
+    os.close(end)
+    shown = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert done.stdout == b"10\n"
+    assert "reading" in shown
+    assert "5/5" in shown

@@ -1,0 +1,117 @@
+"""The house rules that no reader should have to check: floors, light imports, small files, links, generated pages."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tunny
+from tunny.config import settings_markdown
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "tunny"
+FILES = sorted(SOURCE.rglob("*.py"))
+FLOORS = {
+    "core": 0, "samples": 0, "data": 1, "metrics": 1, "engine": 2, "tasks": 3, "training": 4, "evaluation": 4, "ship": 5,
+    "config": 6, "run": 6, "api": 6, "cli": 7, "__init__": 7, "__main__": 7,
+}  # fmt: skip
+ONE_ROOM = [{"config", "run", "api"}, {"cli", "__init__", "__main__"}]  # files at the top that stand on one floor together
+HEAVY = {"torch", "transformers"}
+
+
+def room(parts: tuple[str, ...]) -> str:
+    return parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted names that a file imports anywhere, inside functions too; of `from a import b` it is `a.b`."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_of(names: Iterator[str]) -> set[str]:
+    """Return the rooms among imported names; the version may be asked for anywhere."""
+    ours = (name.split(".") for name in names if name.split(".")[0] == "tunny" and name != "tunny.__version__")
+    return {parts[1] if len(parts) > 1 else "__init__" for parts in ours}
+
+
+def named(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+files = pytest.mark.parametrize("path", FILES, ids=named)
+
+
+def test_every_room_has_its_floor():
+    assert {room(path.relative_to(SOURCE).parts) for path in FILES} == set(FLOORS)
+
+
+@files
+def test_imports_only_go_down(path):
+    own = room(path.relative_to(SOURCE).parts)
+    beside = {own}.union(*(rooms for rooms in ONE_ROOM if own in rooms))
+    wrong = {other for other in rooms_of(imports(path)) - beside if FLOORS[other] >= FLOORS[own]}
+    assert not wrong, f"{named(path)} is on floor {FLOORS[own]} and imports {wrong}"
+
+
+def test_readers_are_imported_only_by_data():
+    users = {room(path.relative_to(SOURCE).parts) for path in FILES if any(name.startswith("tunny.data.readers") for name in imports(path))}
+    assert users == {"data"}
+
+
+@pytest.mark.parametrize("name", ["core", "data", "metrics"])
+def test_the_lower_rooms_never_import_torch_or_transformers(name):
+    found = {named(path): names for path in (SOURCE / name).rglob("*.py") if (names := HEAVY & {i.split(".")[0] for i in imports(path)})}
+    assert found == {}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py" and path.parent != SOURCE], ids=named)
+def test_rooms_have_an_empty_init(path):
+    assert path.read_bytes() == b""
+
+
+@files
+def test_files_are_small(path):
+    assert len(path.read_text("utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.stat().st_size], ids=named)
+def test_files_say_what_they_decide(path):
+    assert ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+def test_importing_tunny_data_and_metrics_loads_neither_torch_nor_transformers():
+    light = [path for path in FILES if room(path.relative_to(SOURCE).parts) in ("core", "data", "metrics", "config", "cli", "__init__")]
+    modules = [".".join(["tunny", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__") for path in light]
+    code = f"import sys, importlib\nfor name in {modules!r}: importlib.import_module(name)\nprint(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", tunny.__all__)
+def test_every_public_name_is_there_and_explained(name):
+    assert (getattr(tunny, name).__doc__ or "").strip()
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'tunny' has no attribute 'trian'"):
+        _ = tunny.trian
+
+
+def test_the_page_of_settings_is_what_the_settings_say():
+    assert (ROOT / "docs" / "config.md").read_text("utf-8") == settings_markdown(), "run `make docs`"
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    targets = re.findall(r"\]\(([^)\s]+)\)", path.read_text("utf-8"))
+    missing = [target for target in targets if "://" not in target and not (path.parent / target.partition("#")[0]).exists()]
+    assert missing == []
