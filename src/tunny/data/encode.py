@@ -42,7 +42,7 @@ class Template:
     pair_before: tuple[int, ...]
     pair_between: tuple[int, ...]
     pair_after: tuple[int, ...]
-    second_type: int  # number of special tokens of `pair_between` that belong to the first segment
+    second_type: int | None  # special tokens of `pair_between` in the first segment; None: the second text is of type 0 too
 
 
 class Encoder:
@@ -55,7 +55,7 @@ class Encoder:
         self.settings = settings
         self.template = _template(tokenizer)
         self.digest = digest_bytes(tokenizer.to_str())
-        if self.room(pair=True) < 2 * settings.stride + 2 or self.room(pair=False) <= settings.stride:
+        if self.room(pair=True) < 2 or self.room(pair=False) <= settings.stride:
             raise ModelError(
                 f"encode.max_tokens {settings.max_tokens} with encode.stride {settings.stride} leaves no room for text beside "
                 "the special tokens. Raise max_tokens or lower stride."
@@ -148,7 +148,8 @@ class Encoder:
         for start_a, end_a in window_bounds(len(a), max(room_a, 1), min(stride, room_a // 2)):
             for start_b, end_b in window_bounds(len(b), max(room_b, 1), min(stride, room_b // 2)):
                 head = [*t.pair_before, *a[start_a:end_a], *t.pair_between]
-                yield [*head, *b[start_b:end_b], *t.pair_after], len(head) - len(t.pair_between) + t.second_type
+                ids = [*head, *b[start_b:end_b], *t.pair_after]
+                yield ids, len(ids) if t.second_type is None else len(head) - len(t.pair_between) + t.second_type
 
 
 def window_bounds(length: int, room: int, stride: int) -> list[tuple[int, int]]:
@@ -289,7 +290,7 @@ def _template(tokenizer: Tokenizer) -> Template:
     types = two.type_ids[last_a + 1 : first_b]
     return Template(
         tuple(one.ids[: single[0]]), tuple(one.ids[single[-1] + 1 :]), tuple(two.ids[: text[0]]), between,
-        tuple(two.ids[text[-1] + 1 :]), sum(1 for kind in types if kind == 0),
+        tuple(two.ids[text[-1] + 1 :]), types.count(0) if two.type_ids[first_b] else None,
     )  # fmt: skip
 
 

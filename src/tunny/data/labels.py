@@ -53,7 +53,7 @@ def label_set(kind: str, given: Sequence[str] | None, found: Mapping[str, Counte
     if given is None:
         types, reason = everywhere, "collected from all splits, in alphabetical order"
     else:
-        types, reason = (_types(given) if kind in ("ner", "chunk") else list(given)), "data.labels"
+        types, reason = (types_of(given) if kind in ("ner", "chunk") else list(given)), "data.labels"
         for split, counts in found.items():
             for name in counts:
                 if name not in types:
@@ -63,7 +63,7 @@ def label_set(kind: str, given: Sequence[str] | None, found: Mapping[str, Counte
     return LabelSet(kind, tuple(types)), reason
 
 
-def _types(given: Sequence[str]) -> list[str]:
+def types_of(given: Sequence[str]) -> list[str]:
     """Return entity types from names that may be types or tags."""
     try:
         types = [split_tag(name)[1] for name in given]

@@ -5,6 +5,8 @@ the tokenizer and the settings of encoding. Whatever changes gives another name,
 """
 
 import os
+import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ import numpy as np
 
 from tunny.core.console import progress, say
 from tunny.core.errors import DataError
-from tunny.core.files import digest_bytes, digest_file, dump_json, new_folder, read_json, remove_unfinished, write_json
+from tunny.core.files import TEMPORARY, digest_bytes, digest_file, dump_json, new_folder, read_json, write_json
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.example import Example
@@ -24,8 +26,9 @@ from tunny.data.settings import TOKEN_KINDS, DataSettings
 from tunny.data.source import find_files
 from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, to_rows, write_batches
 
-VERSION = "1"  # of what reading and encoding give; raising it makes every cache anew
+VERSION = "2"  # of what reading and encoding give; raising it makes every cache anew
 CHUNK_CHARACTERS = 1_000_000
+ABANDONED_SECONDS = 86_400  # age at which an unfinished folder of the cache is nobody's any more
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,14 @@ def chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield chunk
 
 
+def _make_room(folder: Path) -> None:
+    """Make a folder of the cache and remove what was left in it by a killed process, not what another one writes now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(f"{TEMPORARY}*"):
+        if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def read_splits(
     paths: Mapping[str, Sequence[str]], settings: Mapping[str, DataSettings], kind: str, labels: LabelSet | None = None
 ) -> Dataset:
@@ -95,7 +106,7 @@ def read_splits(
     else:
         reason = "the model's"
     audit = Audit()
-    _find_missing_labels(found, audit)
+    _find_missing_labels(kind, found, audit)
     _find_duplicates(splits, audit)
     return Dataset(splits, labels, reason, audit)
 
@@ -115,8 +126,7 @@ def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: s
 def _write_examples(folder: Path, name: str, paths: list[str], settings: DataSettings, kind: str, given: Sequence[str] | None) -> None:
     audit = Audit()
     counts: Counter[str] = Counter()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(folder.parent)
+    _make_room(folder.parent)
 
     def counted() -> Iterator[Example]:
         for example in progress(read(paths, settings, kind, audit, names=given), f"reading {name}", unit="examples"):
@@ -142,8 +152,7 @@ def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
     if folder.is_dir():
         say(f"{split.name}: encoded data found in the cache, nothing to tokenise")
     else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(folder.parent)
+        _make_room(folder.parent)
         audit = Audit()
         rows = 0
 
@@ -163,14 +172,14 @@ def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
     return Split(split.name, split.folder, split.digest, joint, split.label_counts, split.files, folder)
 
 
-def _find_missing_labels(found: Mapping[str, Counter[str]], audit: Audit) -> None:
+def _find_missing_labels(kind: str, found: Mapping[str, Counter[str]], audit: Audit) -> None:
     if "train" not in found:
         return
     for name, counts in found.items():
         for label in counts:
             if label not in found["train"]:
                 audit.event("labels missing from training", name, f"{label!r} ({counts[label]} times): it cannot be learnt")
-    if len(found["train"]) == 1:
+    if kind in ("classify", "pos") and len(found["train"]) == 1:
         audit.event("only one label", "train", f"every label is {next(iter(found['train']))!r}: there is nothing to tell apart")
 
 

@@ -6,7 +6,7 @@ taken is noted in the audit. Cells of text files may hold lists as JSON or, for 
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from tunny.data.source import Source
 from tunny.data.tags import Scheme, SchemeFinder, tags_to_spans
 
 Key = str | int
+Numbered = Iterator[tuple[int, Mapping[Any, Any]]]  # place and record
 _TOKENS = ("tokens", "words", "token", "Sentence")
 _TEXT = ("text", "sentence", "content", "document", "body", "sentence1", "premise", "question1", "text_a")
 _TEXT_B = ("text_b", "sentence2", "hypothesis", "question2")
@@ -63,8 +64,9 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
         tokens = pick(wanted.tokens, _TOKENS) if wanted.text is None or wanted.tokens is not None else None
         if tokens is not None:
             tags = pick(wanted.tags, (f"{source.kind}_tags", "tags", "labels", f"{source.kind}", "ner_tags", "Slot", "tag"))
-        else:
+        if tags is None:
             spans = pick(wanted.label, _SPANS)
+            tokens = None if spans is not None and wanted.tokens is None else tokens
     else:
         label = pick(wanted.label, _LABEL[source.kind])
     text = None if tokens is not None else pick(wanted.text, _TEXT)
@@ -125,8 +127,17 @@ class RecordReader:
         for value in as_list(_cell(record, self.columns.tags), "tags"):
             if isinstance(value, int) and self.source.names is None:
                 raise ValueError("the tags are integers; name them in id order in data.labels")
-            found.append(self.source.name_of(value))
+            numbered = isinstance(value, int) or str(value).isdigit()
+            found.append(self.source.name_of(value) if numbered else str(value))
         return found
+
+    def all_tags(self, records: Numbered) -> Iterator[tuple[int, list[str]]]:
+        """Yield the tags of all records that have good ones; the reading pass reports the others with their place."""
+        for line, record in records:
+            try:
+                yield line, self.tags(record)
+            except ValueError:
+                continue
 
     def _labelled(self, name: str, record: Mapping[Key, Any]) -> Example:
         columns, kind = self.columns, self.source.kind
@@ -145,6 +156,15 @@ class RecordReader:
         if isinstance(value, str) and not value.strip():
             return Example(name, text, text_b=text_b)
         return Example(name, text, text_b=text_b, labels=(self.source.name_of(value),))
+
+
+def read_records(source: Source, keys: Sequence[Key], records: Callable[[bool], Numbered]) -> Iterator[Example]:
+    """Yield the examples of all records; `records(report)` starts from the first, and rejects bad ones where told to report."""
+    reader = RecordReader(source, find_columns(source, keys))
+    if reader.columns.tags is not None and source.for_tokens:
+        reader.scheme = find_scheme(source, reader.all_tags(records(False)))
+    for line, record in records(True):
+        yield from reader.read(line, record)
 
 
 def _cell(record: Mapping[Key, Any], key: Key | None) -> Any:

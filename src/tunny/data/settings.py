@@ -1,5 +1,6 @@
 """The settings of the `data` and `encode` sections."""
 
+import codecs
 import glob
 import os
 from pathlib import Path
@@ -47,6 +48,15 @@ class DataSettings(Settings):
         "stop", description="what a bad row does: stop the command, or be left out, counted and listed"
     )
     max_examples: int | None = Field(None, ge=1, description="most examples of each split, from its start")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            raise ValueError(f"no encoding is called {value!r}; for example utf-8, utf-16, cp1252 or latin-1") from None
+        return value
 
     @field_validator("validation")
     @classmethod

@@ -4,6 +4,8 @@ A reader decides how bytes become examples; this file decides what a good exampl
 (`data.on_error`). Spans are checked against their text here, once for all formats.
 """
 
+import codecs
+import contextlib
 import glob
 import json
 import math
@@ -11,12 +13,14 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tunny.core.errors import DataError, did_you_mean
 from tunny.data.audit import Audit
 from tunny.data.example import Example, Span
+from tunny.data.labels import types_of
 from tunny.data.settings import TOKEN_KINDS, DataSettings
 
 _TAG = re.compile(r"(O|[BIESLU]-\S+)$")
@@ -48,15 +52,14 @@ class Source:
             raise DataError(f"{self.where(line)}: {problem}. Set data.on_error: quarantine to leave such rows out.")
         self.audit.event("quarantined", self.where(line), problem)
 
-    def lines(self) -> Iterator[tuple[int, str]]:
-        r"""Yield `(number from 1, line without its end)`; only \n and \r\n end a line."""
-        number = 0
+    def lines(self, *, ends: bool = False) -> Iterator[tuple[int, str]]:
+        r"""Yield `(number from 1, line)`, without its end unless that is wanted; only \n and \r\n end a line."""
         try:
             with open(self.path, encoding=self.codec, newline="\n") as file:
                 for number, line in enumerate(file, start=1):
-                    yield number, line.rstrip("\n").removesuffix("\r")
+                    yield number, line if ends else line.removesuffix("\n").removesuffix("\r")
         except UnicodeError as error:
-            self._wrong_encoding(number + 1, error)
+            self._wrong_encoding(error)
 
     def text(self) -> str:
         """Return the whole file, line ends as they are."""
@@ -64,7 +67,7 @@ class Source:
             with open(self.path, encoding=self.codec, newline="") as file:
                 return file.read()
         except UnicodeError as error:
-            self._wrong_encoding(1, error)
+            self._wrong_encoding(error)
 
     @property
     def codec(self) -> str:
@@ -72,10 +75,16 @@ class Source:
         name = self.settings.encoding.lower().replace("_", "-")
         return "utf-8-sig" if name in {"utf-8", "utf8"} else name
 
-    def _wrong_encoding(self, line: int, error: UnicodeError) -> NoReturn:
-        byte = f" byte {error.object[error.start]:#04x}," if isinstance(error, UnicodeDecodeError) else ""
+    def _wrong_encoding(self, error: UnicodeError) -> NoReturn:
+        """Say the line that cannot be decoded: files are decoded a block at a time, so the line is looked for again."""
+        decoder = codecs.getincrementaldecoder(self.codec)()
+        number = 0
+        with open(self.path, "rb") as file, contextlib.suppress(UnicodeError):
+            for number, line in enumerate(file, start=1):  # noqa: B007
+                decoder.decode(line)
+        found = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else "something else"
         raise DataError(
-            f"{self.where(line)}: expected {self.settings.encoding} text, found{byte} at or after this line, that is not. "
+            f"{self.where(number)}: expected {self.settings.encoding} text, found {found}. "
             "Set data.encoding, for example cp1252 or latin-1 for files from Windows."
         ) from error
 
@@ -97,13 +106,17 @@ class Source:
 
     def _problem(self, example: Example) -> str | None:
         """Say what is wrong with an example, or None."""
-        if _SURROGATE.search(example.text) or _SURROGATE.search(example.text_b or ""):
-            return "the text holds half of a surrogate pair, which is no character"
+        spans = example.spans or ()
+        written = (example.id, example.text, example.text_b or "", *(example.labels or ()), *(span.label for span in spans))
+        if any(map(_SURROGATE.search, written)):
+            return "the text or a label holds half of a surrogate pair, which is no character"
         if self.labels_needed and not example.labelled:
             return "no label; every row needs one here"
         if example.score is not None and not math.isfinite(example.score):
             return f"expected a finite score, found {example.score}"
-        for start, end, label in example.spans or ():
+        for start, end, label in spans:
+            if self.types is not None and label not in self.types:
+                return f"label {label!r} is not in data.labels{did_you_mean(label, self.types)}"
             if not 0 <= start <= len(example.text) or end > len(example.text):
                 return f"span {start}-{end} ({label}) lies outside the text, which has {len(example.text)} characters"
             if end <= start and self.kind != "pos":
@@ -154,6 +167,11 @@ class Source:
             return self.names[int(text)]
         raise ValueError(f"label {text!r} is not in data.labels{did_you_mean(text, self.names)}")
 
+    @cached_property
+    def types(self) -> Sequence[str] | None:
+        """The labels that spans may have, where the user gave label names."""
+        return self.names if self.names is None or self.kind == "pos" else types_of(self.names)
+
     @property
     def for_tokens(self) -> bool:
         """Whether the task labels tokens."""
@@ -187,21 +205,23 @@ def find_format(path: Path, settings: DataSettings) -> tuple[str, str]:
     whole = len(head) < 1 << 16
     lines = text.split("\n") if whole else text.split("\n")[:-1]
     lines = [line.rstrip("\r") for line in lines]
-    return _json_format(text, lines) or _columns_format(lines) or _by_ending(path)
+    return _json_format(path, text, lines) or _columns_format(lines) or _by_ending(path)
 
 
-def _json_format(text: str, lines: list[str]) -> tuple[str, str] | None:
+def _json_format(path: Path, text: str, lines: list[str]) -> tuple[str, str] | None:
     start = text.lstrip()
     if start.startswith("[") and re.match(r"\[\s*[{\]]", start):
         if re.search(r'"annotations"\s*:', start) and re.search(r'"data"\s*:', start):
             return "label-studio", "it is a JSON list of tasks with data and annotations"
         return "json", "it is a JSON list of objects"
     if start.startswith("{"):
-        first = next(line for line in lines if line.strip()) if any(line.strip() for line in lines) else ""
+        written = [line for line in lines if line.strip()] or [""]
+        if len(written) == 1 and path.suffix.lower() == ".json":
+            return "json", "it is a JSON object, and its ending is .json"
         try:
-            json.loads(first)
+            json.loads(written[0])
         except json.JSONDecodeError:
-            return ("json", "it is a JSON object") if first.strip() == "{" else None
+            return ("json", "it is a JSON object") if written[0].strip() == "{" else None
         return "jsonl", "each line is a JSON object"
     return None
 

@@ -33,6 +33,16 @@ def split_tag(tag: str) -> tuple[str, str]:
     return prefix, label
 
 
+def bad_tag(tags: Sequence[str]) -> int:
+    """Return the place of the first tag that no scheme has; 0 where there is none."""
+    for place, tag in enumerate(tags):
+        try:
+            split_tag(tag)
+        except ValueError:
+            return place
+    return 0
+
+
 class SchemeFinder:
     """Collects what tells the schemes apart, a sentence at a time."""
 

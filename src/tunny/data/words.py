@@ -9,7 +9,9 @@ import regex
 from tunny.data.example import Example
 
 _ALONE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_WORD = regex.compile(rf"[{_ALONE}]\p{{M}}*|(?:(?![{_ALONE}])[\p{{L}}\p{{N}}\p{{Pc}}][\p{{M}}\u200c\u200d]*)+|(?!\s)\X")
+_WORD = regex.compile(
+    rf"[{_ALONE}]\p{{M}}*|(?:(?![{_ALONE}])[\p{{L}}\p{{N}}\p{{Pc}}][\p{{M}}\u200c\u200d]*)+|(?![\s\x1c-\x1f])\X"
+)  # white space as str.isspace has it
 
 
 def words_of(example: Example) -> tuple[tuple[int, int], ...]:

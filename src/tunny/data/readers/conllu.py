@@ -5,6 +5,7 @@ The words are the syntactic words. Inside a multi-word token they stand without 
 words and are counted. Tags are UPOS unless `data.tags` names another column. Source: universaldependencies.org/format.html.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,7 +13,9 @@ from tunny.core.errors import DataError
 from tunny.data.example import Example
 from tunny.data.records import find_scheme, tokens_to_example
 from tunny.data.source import Source
+from tunny.data.tags import bad_tag
 
+_ID = re.compile(r"\d+([-.]\d+)?$")
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
 
@@ -25,6 +28,8 @@ class _Sentence:
     spaces: list[bool] = field(default_factory=list)
     joined: list[tuple[int, int, str, bool]] = field(default_factory=list)  # first word, last word, form, space after
     document: str | None = None
+    lines: list[int] = field(default_factory=list)  # of the words
+    problem: tuple[int, str] | None = None  # line and what is wrong there
 
 
 def read(source: Source) -> Iterator[Example]:
@@ -33,13 +38,15 @@ def read(source: Source) -> Iterator[Example]:
     scheme = find_scheme(source, ((found.line, found.tags) for found in _sentences(source, column, count=False)))
     for sentence in _sentences(source, column, count=True):
         try:
+            if sentence.problem:
+                raise ValueError(sentence.problem[1])
             example = tokens_to_example(
                 sentence.id or source.where(sentence.line), sentence.words, sentence.tags if source.labels_needed else None, source, sentence.line, scheme,
                 sentence.document, _spaces(sentence, source),
             )  # fmt: skip
         except ValueError as error:
             source.audit.count("read")
-            source.reject(sentence.line, str(error))
+            source.reject(sentence.problem[0] if sentence.problem else sentence.lines[bad_tag(sentence.tags)], str(error))
             continue
         yield from source.accept(sentence.line, example)
 
@@ -60,7 +67,7 @@ def _sentences(source: Source, tag_column: int, count: bool) -> Iterator[_Senten
     sentence = _Sentence(1)
     for number, line in source.lines():
         if not line.strip():
-            if sentence.words:
+            if sentence.words or sentence.problem:
                 yield sentence
             sentence = _Sentence(number + 1)
             continue
@@ -73,10 +80,15 @@ def _sentences(source: Source, tag_column: int, count: bool) -> Iterator[_Senten
             continue
         columns = line.split("\t")
         if len(columns) != len(COLUMNS):
-            raise DataError(f"{source.where(number)}: expected {len(COLUMNS)} columns parted by tabs, found {len(columns)}: {line[:60]!r}")
+            problem = f"expected {len(COLUMNS)} columns parted by tabs, found {len(columns)}: {line[:60]!r}"
+            sentence.problem = sentence.problem or (number, problem)
+        elif not _ID.match(columns[0]):
+            problem = f"expected a word number such as 1, 1-2 or 1.1 in the first column, found {columns[0][:20]!r}"
+            sentence.problem = sentence.problem or (number, problem)
+        else:
+            _word(sentence, columns, tag_column, source, number, count)
         sentence.document = document
-        _word(sentence, columns, tag_column, source, number, count)
-    if sentence.words:
+    if sentence.words or sentence.problem:
         yield sentence
 
 
@@ -90,6 +102,7 @@ def _word(sentence: _Sentence, columns: list[str], tag_column: int, source: Sour
         first, last = (int(part) for part in columns[0].split("-"))
         sentence.joined.append((first - 1, last - 1, columns[1], space))
         return
+    sentence.lines.append(number)
     sentence.words.append(columns[1])
     sentence.tags.append(columns[tag_column])
     sentence.spaces.append(space)
@@ -98,6 +111,8 @@ def _word(sentence: _Sentence, columns: list[str], tag_column: int, source: Sour
 def _spaces(sentence: _Sentence, source: Source) -> list[bool]:
     spaces = list(sentence.spaces)
     for first, last, form, space in sentence.joined:
+        if not 0 <= first <= last < len(spaces):
+            raise ValueError(f"expected a multi-word token of words 1 to {len(spaces)}, found {first + 1}-{last + 1} {form!r}")
         spelt = "".join(sentence.words[first : last + 1]) == form
         if not spelt:
             detail = f"{form!r} is read as {' '.join(sentence.words[first : last + 1])!r}"

@@ -6,10 +6,8 @@ from typing import Any
 
 from tunny.core.errors import DataError
 from tunny.data.example import Example
-from tunny.data.records import RecordReader, find_columns, find_scheme
+from tunny.data.records import Numbered, read_records
 from tunny.data.source import Source
-
-Numbered = Iterator[tuple[int, dict[str, Any]]]
 
 
 def read_lines(source: Source) -> Iterator[Example]:
@@ -30,19 +28,7 @@ def _read(source: Source, records: Any) -> Iterator[Example]:
     keys = list(first[1])
     for _, record in zip(range(100), (record for _, record in records(False)), strict=False):
         keys += [key for key in record if key not in keys]
-    reader = RecordReader(source, find_columns(source, keys))
-    if reader.columns.tags is not None and source.for_tokens:
-        reader.scheme = find_scheme(source, _tags(reader, records(False)))
-    for number, record in records(True):
-        yield from reader.read(number, record)
-
-
-def _tags(reader: RecordReader, records: Numbered) -> Iterator[tuple[int, list[str]]]:
-    for number, record in records:
-        try:
-            yield number, reader.tags(record)
-        except ValueError:
-            continue  # the reading pass reports it with its place
+    yield from read_records(source, keys, records)
 
 
 def _lines(source: Source, report: bool) -> Numbered:
@@ -75,7 +61,8 @@ def _objects(source: Source) -> list[Any]:
     except json.JSONDecodeError as error:
         raise DataError(f"{source.where(error.lineno)}: not valid JSON: {error.msg} at column {error.colno}") from error
     if isinstance(value, dict):
-        inside = [item for item in value.values() if isinstance(item, list)]
+        lists = [item for item in value.values() if isinstance(item, list)]
+        inside = [items for items in lists if all(isinstance(item, dict) and "start" not in item for item in items)]
         value = inside[0] if len(inside) == 1 else [value]
     if not isinstance(value, list):
         raise DataError(f"{source.where(1)}: expected a list of objects, found {str(value)[:60]!r}")

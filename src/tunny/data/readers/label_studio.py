@@ -69,9 +69,10 @@ def _annotation(source: Source, place: str, task: Mapping[str, Any]) -> Mapping[
 def _example(source: Source, name: str, text: str, result: list[Mapping[str, Any]]) -> Example:
     if source.for_tokens:
         regions = [item for item in result if item.get("type") == "labels"]
-        spans = tuple(span for region in regions for span in _spans(region["value"], text))
+        spans = tuple(span for region in regions for span in _spans(region.get("value") or {}, text))
         return Example(name, text, spans=spans, document=name)
-    choices = [item["value"]["choices"] for item in result if item.get("type") == "choices" and "start" not in item["value"]]
+    values = [item.get("value") or {} for item in result if item.get("type") == "choices"]
+    choices = [value.get("choices") or [] for value in values if "start" not in value]
     if not choices:
         return Example(name, text, document=name)
     if len(choices) > 1 or len(choices[0]) != 1:

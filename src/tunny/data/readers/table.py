@@ -7,11 +7,10 @@ Whether double quotes enclose cells is found by looking at every one of them: a 
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from tunny.core.errors import DataError
 from tunny.data.example import Example
-from tunny.data.records import Key, RecordReader, find_columns, find_scheme
+from tunny.data.records import Key, Numbered, read_records
 from tunny.data.source import Source
 
 _LIMIT = 1 << 30  # characters of a cell
@@ -36,14 +35,11 @@ def read_parquet(source: Source) -> Iterator[Example]:
     except (OSError, ValueError) as error:
         raise DataError(f"{source.path.name}: not a readable Parquet file: {error}") from error
 
-    def rows() -> Iterator[tuple[int, dict[Key, Any]]]:
-        number = 0
-        for batch in file.iter_batches(batch_size=1024):
-            for record in batch.to_pylist():
-                number += 1
-                yield number, record
+    def rows(report: bool) -> Numbered:
+        batches = file.iter_batches(batch_size=1024)
+        yield from enumerate((record for batch in batches for record in batch.to_pylist()), start=1)
 
-    yield from _read_rows(source, file.schema_arrow.names, rows)
+    yield from read_records(source, file.schema_arrow.names, rows)
 
 
 def _read_delimited(source: Source, delimiter: str) -> Iterator[Example]:
@@ -55,68 +51,36 @@ def _read_delimited(source: Source, delimiter: str) -> Iterator[Example]:
     if len(set(names)) != len(names):
         raise DataError(f"{source.where(1)}: two columns have the same name: {', '.join(map(str, names))}")
 
-    def rows() -> Iterator[tuple[int, dict[Key, Any]]]:
+    def rows(report: bool) -> Numbered:
         cells = _cells(source, delimiter, quoted)
         if source.settings.header:
             next(cells)
         for line, row in cells:
-            if len(row) != len(names):
-                raise _Width(line, f"expected {len(names)} columns as in the first row, found {len(row)}")
-            yield line, dict(zip(names, row, strict=True))
+            if len(row) == len(names):
+                yield line, dict(zip(names, row, strict=True))
+            elif report:
+                source.audit.count("read")
+                advice = "Set data.delimiter or data.quoting if the file is written otherwise"
+                source.reject(line, f"expected {len(names)} columns as in the first row, found {len(row)}. {advice}")
 
-    yield from _read_rows(source, names, rows)
-
-
-class _Width(Exception):
-    """A row with another number of cells than the first."""
-
-    def __init__(self, line: int, problem: str):
-        super().__init__(problem)
-        self.line = line
-
-
-def _read_rows(source: Source, names: Sequence[Key], rows: Any) -> Iterator[Example]:
-    reader = RecordReader(source, find_columns(source, names))
-    try:
-        if reader.columns.tags is not None and source.for_tokens:
-            reader.scheme = find_scheme(source, _tags(reader, rows()))
-        for line, record in rows():
-            yield from reader.read(line, record)
-    except _Width as problem:
-        raise DataError(
-            f"{source.where(problem.line)}: {problem}. Set data.delimiter or data.quoting if the file is written otherwise."
-        ) from None
-
-
-def _tags(reader: RecordReader, rows: Iterator[tuple[int, dict[Key, Any]]]) -> Iterator[tuple[int, list[str]]]:
-    for line, record in rows:
-        try:
-            yield line, reader.tags(record)
-        except ValueError:
-            continue  # the reading pass reports it with its place
+    yield from read_records(source, names, rows)
 
 
 def _cells(source: Source, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield `(line the row starts on, cells)`; blank lines are no rows."""
-    csv.field_size_limit(_LIMIT)
-    numbers: list[int] = [0]
-
-    def physical() -> Iterator[str]:
-        for numbers[0], line in source.lines():
-            yield line + "\n"
-
+    """Yield `(line the row starts on, cells)`; blank lines are no rows, line breaks inside quotes stay as they are."""
     if not quoted:
-        for line in physical():
-            if line.strip("\n"):
-                yield numbers[0], line.rstrip("\n").split(delimiter)
+        for number, line in source.lines():
+            if line:
+                yield number, line.split(delimiter)
         return
-    reader = csv.reader(physical(), delimiter=delimiter, strict=True)
+    csv.field_size_limit(_LIMIT)
+    reader = csv.reader((line for _, line in source.lines(ends=True)), delimiter=delimiter, strict=True)
     before = 0
     try:
         for row in reader:
             start, before = before + 1, reader.line_num
             if row:
-                yield start, [cell.removesuffix("\n") if cell.endswith("\n") else cell for cell in row]
+                yield start, row
     except csv.Error as error:
         raise DataError(f"{source.where(before + 1)}: {error}. Set data.quoting: none if quotes do not enclose cells.") from error
 
@@ -136,13 +100,17 @@ def _is_quoted(source: Source, delimiter: str) -> bool:
         return source.settings.quoting == "csv"
     whole = re.compile(rf'(?:^|{re.escape(delimiter)})"(?:[^"]|"")*"(?={re.escape(delimiter)}|$)')
     inside = False  # of a quoted cell that runs over line breaks
+    seen = 0
     for number, line in source.lines():
         if '"' not in line:
             continue
+        seen = seen or number
         if inside or whole.sub("", line).count('"'):
             if delimiter == "\t":
                 reason = f"line {number} has a double quote that closes no cell"
                 source.audit.note(f"{source.path.name}: double quotes are plain characters ({reason})")
                 return False
             inside = (not inside) if line.count('"') % 2 else inside
+    if seen:
+        source.audit.note(f"{source.path.name}: double quotes enclose cells (first in line {seen})")
     return True
