@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from tunny.core.errors import RunError
 from tunny.core.files import (
@@ -285,3 +287,13 @@ def test_a_file_in_the_place_of_the_run_folder_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(RunError, match="run: cannot be written"), locked(tmp_path / "run"):
         pass
+
+
+def test_files_of_a_new_folder_are_readable_as_the_umask_says(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with new_folder(tmp_path / "model") as folder:
+            save_file({"a": np.zeros(1)}, folder / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mode & 0o777 == 0o644

@@ -5,6 +5,8 @@ import pytest
 from tests.data.reading import Reading, written
 from tunny.core.errors import DataError
 from tunny.data.example import Span
+from tunny.data.settings import DataSettings
+from tunny.data.source import find_format
 
 CONLL = "Anna\tB-PER\ncame\tO\n\nOslo\tB-LOC\n"
 UNIVERSAL = "1\tAnna\t_\tPROPN\t_\t_\t_\t_\t_\t_\n"
@@ -169,3 +171,9 @@ def test_a_row_without_text_is_left_out_and_counted(tmp_path):
 def test_empty_lines_are_kept_for_prediction_by_the_table_reader(tmp_path):
     found = Reading(written(tmp_path, "a.csv", "text,label\n ,x\n"), "classify", labels_needed=False)
     assert [example.text for example in found] == [" "]
+
+
+def test_texts_that_end_like_tags_are_no_conll(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("The best thing is vitamin O\nMore of O\n", "utf-8")
+    assert find_format(path, DataSettings())[0] == "text"

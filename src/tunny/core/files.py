@@ -50,6 +50,13 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
+def _umask() -> int:
+    """Return the mask for new files, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -88,6 +95,8 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         for path in sorted(temporary.rglob("*")):
+            if path.is_file():
+                path.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
             _sync(path)
         _sync(temporary)
         if replace and target.exists():

@@ -8,7 +8,7 @@ a flag. `${VAR}` is expanded for use; `Resolved.written` keeps what was written,
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -257,6 +257,15 @@ def dump_yaml(tree: Mapping[str, Any]) -> str:
     # PyYAML does not escape these three line ends among other Unicode, and reads them back as others.
     plain = not re.search("[\x85\u2028\u2029]", json.dumps(tree, ensure_ascii=False))
     return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=plain, width=110)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting of a tree under its dotted name."""
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def read_environment(folder: Path) -> dict[str, str]:

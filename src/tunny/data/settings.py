@@ -65,6 +65,8 @@ class DataSettings(Settings):
             bad = [name for name in value if not name.replace("-", "").replace("_", "").isalnum()]
             if bad or not value:
                 raise ValueError("names of validation sets are letters, digits, - and _")
+            if {"train", "throughput"} & set(value):
+                raise ValueError("train and throughput are names in the log already; name the validation set otherwise")
         return value
 
 

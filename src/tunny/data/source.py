@@ -233,7 +233,8 @@ def _columns_format(lines: list[str]) -> tuple[str, str] | None:
     if all(line.count("\t") == 9 and line[0].isdigit() for line in body):
         return "conllu", "its lines have ten columns and start with a number"
     rows = [line.split("\t") if "\t" in line else line.split() for line in body]
-    if all(len(row) >= 2 and _TAG.match(row[-1]) for row in rows):
+    same = len({len(row) for row in rows}) == 1  # a text may end in a word like a tag: "vitamin O"
+    if same and len(rows) > 1 and all(len(row) >= 2 and _TAG.match(row[-1]) for row in rows):
         return "conll", "each line is a word and a tag"
     return None
 
