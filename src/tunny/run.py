@@ -13,10 +13,18 @@ from torch import nn
 
 from tunny import __version__
 from tunny.config import Config, saved_yaml
-from tunny.core.console import choice, copy_to, mark, say
-from tunny.core.errors import ConfigError, RunError, did_you_mean
-from tunny.core.files import digest_bytes, dump_json, locked, read_json, remove_unfinished, require_free_space, write_json, write_text
-from tunny.core.settings import Resolved
+from tunny.core.console import choice, copy_to, mark, progress, say
+from tunny.core.errors import ConfigError, did_you_mean
+from tunny.core.files import (
+    digest_bytes,
+    dump_json,
+    locked,
+    read_json,
+    require_free_space,
+    write_json,
+    write_text,
+)
+from tunny.core.settings import Resolved, flat, yaml_layer
 from tunny.core.signals import StopRequest, watch_signals
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder, check_window
@@ -40,11 +48,11 @@ from tunny.tasks.layers import depth_of
 from tunny.tasks.model import Loaded, load_model, load_tokenizer, make_task
 from tunny.tasks.sampling import label_counts, row_weights
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
+from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, may_write
 from tunny.training.loop import Job, fit
 from tunny.training.trackers import make_trackers
 
-OURS = ("config.yaml", "manifest.json", "audit.json", "run.log", "log.jsonl", "checkpoints", "model", "validation", "test")
-FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint"}  # settings that do not decide the weights
+FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint", "evaluate"}  # settings that do not decide the weights
 
 
 @dataclass(frozen=True)
@@ -107,17 +115,17 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
     folder = Path(resolved.settings.output_dir)
     began = mark()
     with watch_signals() as stop, locked(folder):
-        if not _may_write(folder, resume, overwrite):
+        if not may_write(folder, resume, overwrite):
             return folder
         prepared = prepare(resolved)
         backend = choose_backend(resolved.settings.engine)
         checkpoints = Checkpoints(folder / "checkpoints", resolved.settings.checkpoint.keep_last, _config_digest(resolved, prepared))
-        checkpoint = checkpoints.newest() if resume else None
+        checkpoint = checkpoints.newest(_changed(folder, resolved)) if resume else None
         precision = _precision(resolved.settings, backend, checkpoint)
         job = _job(folder, resolved, prepared, backend, precision, checkpoints, stop)
         if overwrite and not resume:
-            _clear(folder)
-        with copy_to(folder / "run.log", began):
+            clear(folder)
+        with disk_errors(folder), copy_to(folder / "run.log", began):
             _begin(folder, resolved, prepared, checkpoint, resume)
             for tracker in job.trackers:
                 tracker.start(resolved.written, checkpoint.progress.step if checkpoint else 0)
@@ -125,37 +133,9 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
             for tracker in job.trackers:
                 tracker.close()
             _finish(folder, resolved, prepared, job)
-        manifest = read_json(folder / "manifest.json")
-        write_json(folder / "manifest.json", {**manifest, "finished": True, "steps": progress.step, "best_step": progress.best_step})
+        manifest = read_json(folder / MANIFEST)
+        write_json(folder / MANIFEST, {**manifest, "finished": True, "steps": progress.step, "best_step": progress.best_step})
     return folder
-
-
-def _may_write(folder: Path, resume: bool, overwrite: bool) -> bool:
-    """Refuse a folder that holds a run unless told what to do with it; False where there is nothing left to do."""
-    if not (folder / "config.yaml").exists():
-        if resume:
-            say(f"{folder}: holds no run yet; training starts from the beginning")
-        return True
-    if not (resume or overwrite):
-        raise RunError(
-            f"{folder}: already holds a run. Go on with it with --resume, start again with --overwrite, or choose another output_dir."
-        )
-    manifest = folder / "manifest.json"
-    if resume and manifest.exists() and read_json(manifest).get("finished"):
-        say(f"{folder}: this run is finished; nothing to do")
-        return False
-    return True
-
-
-def _clear(folder: Path) -> None:
-    """Remove a former run's files, and nothing that is not ours."""
-    for name in OURS:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    remove_unfinished(folder)
 
 
 def _precision(config: Config, backend: SingleProcess, checkpoint: Checkpoint | None) -> Precision:
@@ -170,13 +150,22 @@ def _config_digest(resolved: Resolved[Config], prepared: Prepared) -> str:
     deciding = {key: value for key, value in resolved.written.items() if key not in FREE_TO_CHANGE}
     deciding["train"] = {key: value for key, value in deciding["train"].items() if key != "log_every_steps"}
     deciding["engine"] = {key: value for key, value in deciding["engine"].items() if key in ("micro_batch_limit", "device")}
-    deciding["data"] = {name: split.digest for name, split in prepared.dataset.splits.items()}
+    deciding["data"] = {name: split.digest for name, split in prepared.dataset.splits.items() if name != "test"}
     return digest_bytes(dump_json(deciding), prepared.encoder.digest)
+
+
+def _changed(folder: Path, resolved: Resolved[Config]) -> str:
+    """Return which settings differ from those that a run was started with."""
+    if not (folder / CONFIG).exists():
+        return ""
+    before, now = dict(flat(yaml_layer(folder / CONFIG).values)), dict(flat(resolved.written))
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} is {now.get(name)!r} and was {before.get(name)!r}" for name in names)
 
 
 def _begin(folder: Path, resolved: Resolved[Config], prepared: Prepared, checkpoint: Checkpoint | None, resume: bool) -> None:
     """Write config, manifest and audit; on resuming, note from which step."""
-    former = read_json(folder / "manifest.json") if resume and (folder / "manifest.json").exists() else {}
+    former = read_json(folder / MANIFEST) if resume and (folder / MANIFEST).exists() else {}
     resumed = list(former.get("resumed_from", []))
     if checkpoint is not None:
         say(f"resuming from step {checkpoint.progress.step} ({checkpoint.folder})")
@@ -184,14 +173,14 @@ def _begin(folder: Path, resolved: Resolved[Config], prepared: Prepared, checkpo
     elif resume:
         say("no checkpoint yet: training starts from the beginning")
     splits = prepared.dataset.splits
-    write_text(folder / "config.yaml", saved_yaml(resolved))
     manifest = {
         "tunny": __version__, "versions": versions(), "machine": machine(), "model": prepared.loaded.source,
         "data": {name: split.files for name, split in splits.items()},
         "encoded": {name: str(split.windows_folder) for name, split in splits.items()},
         "resumed_from": resumed, "finished": False,
     }  # fmt: skip
-    write_json(folder / "manifest.json", manifest)
+    write_json(folder / MANIFEST, manifest)
+    write_text(folder / CONFIG, saved_yaml(resolved))
     audits = {name: split.audit.to_json() for name, split in splits.items()}
     write_json(folder / "audit.json", {"splits": audits, "all": prepared.dataset.audit.to_json()})
 
@@ -207,9 +196,10 @@ def _job(
     task = make_task(config.task, dataset.labels, prepared.loaded.padding, counts)
     model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed)
     if config.engine.gradient_checkpointing:
-        model.gradient_checkpointing_enable()  # type: ignore[operator]
+        model.activation_checkpointing_enable()  # type: ignore[operator]
     scored = [split for name, split in dataset.splits.items() if name.startswith("validation")]
-    metric = f"{scored[0].name}/{config.train.metric_for_best or task.metric}" if scored else ""
+    names = {split.name: split.name.removeprefix("validation/") for split in scored}  # validation/f1, or NAME/f1
+    metric = f"{names[scored[0].name]}/{config.train.metric_for_best or task.metric}" if scored else ""
     if scored:
         _check_metric(task, config.train.metric_for_best)
 
@@ -217,7 +207,7 @@ def _job(
         values: dict[str, float | None] = {}
         for split in scored:
             found = score(current, task, encoded_chunks(split), backend.device, precision)
-            values |= {f"{split.name}/{name}": value for name, value in found.metrics.items()}
+            values |= {f"{names[split.name]}/{name}": value for name, value in found.metrics.items()}
         return values
 
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last), "training")
@@ -324,7 +314,8 @@ def predict(
         audit = Audit()
         settings = _columns(predictor, data_flags)
         examples = read([path], settings, predictor.task.labels.kind, audit, names=given_names(settings), labels_needed=False)
-        answers = ((answer.prediction, words_of(example)) for example, answer in predictor.answers(examples, audit))
+        answered = progress(predictor.answers(examples, audit), "predicting", unit="texts")
+        answers = ((answer.prediction, words_of(example)) for example, answer in answered)
         count = write_predictions(out, form, answers)
         for line in [*audit.notes, *audit.lines("input")]:
             say(line)

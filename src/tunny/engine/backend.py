@@ -76,13 +76,21 @@ def choose_backend(settings: EngineSettings) -> SingleProcess:
         try:
             device, reason = torch.device(settings.device), "engine.device"
         except RuntimeError as error:
-            raise ConfigError(f"engine.device: expected auto, cpu, cuda or cuda:N, found {settings.device!r}") from error
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("engine.device: cuda was asked for, but torch sees no GPU. Set engine.device: cpu or auto.")
+            raise _unknown_device(settings.device) from error
+        if device.type not in ("cpu", "cuda"):
+            raise _unknown_device(settings.device)
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise ConfigError(
+                f"engine.device: {device} was asked for, but torch sees {torch.cuda.device_count()} GPUs. Set engine.device: cpu or auto."
+            )
     choice("device", device, reason)
     if device.type == "cpu":
         _keep_freed_memory()
     return SingleProcess(device)
+
+
+def _unknown_device(found: str) -> ConfigError:
+    return ConfigError(f"engine.device: expected auto, cpu, cuda or cuda:N, found {found!r}")
 
 
 def _keep_freed_memory() -> None:

@@ -9,6 +9,7 @@ import torch
 from tunny.core.console import choice
 from tunny.core.errors import ConfigError
 
+CPU_INFO = Path("/proc/cpuinfo")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -55,10 +56,9 @@ def _fast_precision(device: torch.device) -> tuple[str, str]:
 
 def cpu_flags() -> frozenset[str]:
     """Return the instruction sets that the processor reports; none where the system does not say."""
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
+    if not CPU_INFO.is_file():
         return frozenset()
-    for line in info.read_text("utf-8", errors="replace").splitlines():
+    for line in CPU_INFO.read_text("utf-8", errors="replace").splitlines():
         if line.startswith("flags"):
             return frozenset(line.partition(":")[2].split())
     return frozenset()

@@ -84,10 +84,11 @@ class Checkpoints:
         found = [re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.iterdir() if path.is_dir()]
         return sorted(int(match[1]) for match in found if match)
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self, changed: str = "") -> Checkpoint | None:
         """Return the newest whole checkpoint; None where there is none at all.
 
-        Raises RunError where there are some and none is whole, or the newest whole one belongs to another config.
+        Broken ones after it are named and removed. Raises RunError where there are some and none is whole, or the newest whole
+        one belongs to another config; `changed` says in which settings that differs.
         """
         steps = self.steps()
         if self.folder.is_dir():
@@ -96,7 +97,10 @@ class Checkpoints:
             folder = self.folder / f"step-{step}"
             problem = broken(folder)
             if problem is None:
-                return self._read(folder)
+                found = self._read(folder, changed)
+                for later in steps[steps.index(step) + 1 :]:  # broken: nothing may be linked from them
+                    shutil.rmtree(self.folder / f"step-{later}")
+                return found
             warn(f"{folder}: {problem}; trying the checkpoint before it")
         if steps:
             raise RunError(f"{self.folder}: no whole checkpoint is left to resume from. Start again with --overwrite.")
@@ -108,7 +112,7 @@ class Checkpoints:
         weights: dict[str, Tensor] = load_file(folder / BEST if (folder / BEST).exists() else folder / MODEL)
         return weights
 
-    def _read(self, folder: Path) -> Checkpoint:
+    def _read(self, folder: Path, changed: str) -> Checkpoint:
         saved: dict[str, Any] = read_json(folder / PROGRESS)
         version = saved.pop("format_version")
         if version > FORMAT_VERSION:
@@ -116,8 +120,8 @@ class Checkpoints:
         config, precision = saved.pop("config"), saved.pop("precision")
         if config != self.config:
             raise RunError(
-                f"{folder}: belongs to another config than this one. Set back what was changed (the run's config.yaml has it), "
-                "choose another output_dir, or start again with --overwrite."
+                f"{folder}: belongs to another config than this one ({changed or 'the data or the tokenizer changed'}). "
+                "Set that back, choose another output_dir, or start again with --overwrite."
             )
         return Checkpoint(folder, Progress.from_json(saved), config, precision)
 

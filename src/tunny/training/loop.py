@@ -77,7 +77,9 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
             for step in steps[progress.step_in_epoch :]:
                 rate = set_rate(optimizer, rate_factor(progress.step, job.total_steps, job.settings))
                 progress, norm = _train_step(job, model, optimizer, scaler, step, progress)
-                last = progress.step_in_epoch == len(steps) or progress.step == job.total_steps
+                if progress.step_in_epoch == len(steps):
+                    progress = replace(progress, epoch=progress.epoch + 1, step_in_epoch=0)
+                last = progress.step_in_epoch == 0 or progress.step == job.total_steps
                 values: dict[str, float | None] = {}
                 if progress.step % job.settings.log_every_steps == 0 or last:
                     values = _training_values(job, progress.window, rate, norm)
@@ -170,7 +172,11 @@ def _require_finite(loss: float, norm: Tensor | None, targets: float, step: int,
     if math.isfinite(loss) and (job.precision.scaled or norm is None or math.isfinite(float(norm))):
         return
     what = f"the loss became {loss / targets if targets else loss}" if not math.isfinite(loss) else "the gradient is not finite"
-    raise TrainingFailed(
+    raise _diverged(what, step, job)
+
+
+def _diverged(what: str, step: int, job: Job) -> TrainingFailed:
+    return TrainingFailed(
         f"step {step}: {what}, so training cannot go on. Usual causes: a learning rate that is too high (train.learning_rate is "
         f"{job.settings.learning_rate:g}), no warm-up (train.warmup_ratio is {job.settings.warmup_ratio:g}), or weights that were "
         "not finite to begin with. Checkpoints before this step are whole."
@@ -191,12 +197,14 @@ def _training_values(job: Job, window: Window, rate: float, norm: Tensor | None)
 
 def _end_epoch(job: Job, model: nn.Module, progress: Progress) -> tuple[Progress, dict[str, float | None]]:
     """Validate, remember the best, count patience."""
-    progress = replace(progress, epoch=progress.epoch + 1, step_in_epoch=0)
     done = progress.step >= job.total_steps
     if job.validate is None:
         return replace(progress, done=done), {}
     model.eval()
     values = job.validate(model)
+    for name, value in values.items():
+        if value is not None and not math.isfinite(value):
+            raise _diverged(f"{name} became {value}", progress.step, job)
     score = values[job.best_metric]
     if score is not None and (progress.best is None or better(score, progress.best, job.best_metric)):
         return replace(progress, best=score, best_step=progress.step, epochs_without_gain=0, done=done), values

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunny.core.errors import ConfigError
+from tunny.core.files import write_text
 from tunny.training.settings import TrackSettings
 
 Values = Mapping[str, float | None]
@@ -41,7 +42,7 @@ class LogFile:
                         kept.append(line)
                 except (ValueError, KeyError):
                     continue  # the line a killed process was writing
-        self.path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def log(self, values: Values, step: int) -> None:
         """Append one line."""
@@ -61,12 +62,12 @@ class TensorBoard:
         self._writer: Any = None
 
     def start(self, config: Mapping[str, Any], step: int) -> None:
-        """Open the writer; values beyond `step` of an earlier part are hidden."""
+        """Open the writer; values beyond `step` that an earlier part or run left are hidden."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError("track.tensorboard: TensorBoard is not installed. Run: pip install 'tunny[tensorboard]'") from error
-        self._writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else 0)
         if not step:
             self._writer.add_text("config", "```\n" + json.dumps(config, indent=2) + "\n```", 0)
 
@@ -75,6 +76,7 @@ class TensorBoard:
         for name, value in values.items():
             if value is not None and name != "epoch":
                 self._writer.add_scalar(name, value, step)
+        self._writer.flush()  # a killed run is resumed from a checkpoint that comes after its values
 
     def close(self) -> None:
         """Flush and close."""

@@ -1,0 +1,58 @@
+"""The run folder: whose it is, what may be written into it, and what the disk says."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from tunny.core.console import say
+from tunny.core.errors import RunError
+from tunny.core.files import no_space, read_json, remove_unfinished
+
+CONFIG, MANIFEST = "config.yaml", "manifest.json"
+OURS = (CONFIG, MANIFEST, "audit.json", "run.log", "log.jsonl", "tensorboard", "checkpoints", "model", "validation", "test")
+
+
+def may_write(folder: Path, resume: bool, overwrite: bool) -> bool:
+    """Refuse a folder that holds a run unless told what to do with it; False where there is nothing left to do."""
+    if resume and overwrite:
+        raise RunError("--resume goes on with a run and --overwrite throws it away; give one of the two")
+    if not (folder / MANIFEST).exists():
+        theirs = [name for name in OURS if (folder / name).is_dir() or (name == CONFIG and (folder / name).exists())]
+        if theirs:
+            raise RunError(f"{folder}: holds {', '.join(theirs)}, but no run; a run would replace that. Choose another output_dir.")
+        if resume:
+            say(f"{folder}: holds no run yet; training starts from the beginning")
+        return True
+    if not (resume or overwrite):
+        raise RunError(
+            f"{folder}: already holds a run. Go on with it with --resume, start again with --overwrite, or choose another output_dir."
+        )
+    if resume and read_json(folder / MANIFEST).get("finished"):
+        say(f"{folder}: this run is finished; nothing to do")
+        return False
+    return True
+
+
+def clear(folder: Path) -> None:
+    """Remove a former run's files, and nothing that is not ours."""
+    for name in sorted(OURS, key=lambda name: name == MANIFEST):  # by which a run is known: it goes last
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    remove_unfinished(folder)
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an error for the user; safetensors has an exception of its own for it."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise no_space(OSError(str(error)), folder) from error
+    except OSError as error:
+        raise no_space(error, folder) from error

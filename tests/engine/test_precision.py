@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from tunny.core.errors import ConfigError
+from tunny.engine import precision
+from tunny.engine.precision import choose_precision, cpu_flags
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def processor(tmp_path, monkeypatch):
+    """Let the system report a processor with some flags."""
+
+    def report(text):
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
+
+    return report
+
+
+def test_flags_are_the_words_of_the_first_processor(processor):
+    processor("processor\t: 0\nflags\t\t: fpu sse2 avx512_bf16\nbugs\t: none\n\nprocessor\t: 1\nflags\t\t: fpu\n")
+    assert cpu_flags() == {"fpu", "sse2", "avx512_bf16"}
+
+
+def test_a_system_that_reports_no_flags_has_none(processor, monkeypatch):
+    processor("processor\t: 0\nmodel name\t: something\n")
+    assert cpu_flags() == set()
+    monkeypatch.setattr(precision, "CPU_INFO", Path("no/such/file"))
+    assert cpu_flags() == set()
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "reason"),
+    [
+        ("fpu avx512_bf16", "bf16", "the processor has avx512_bf16"),
+        ("amx_bf16 avx512f", "bf16", "the processor has amx_bf16"),
+        ("fpu avx2 avx512f", "fp32", "neither avx512_bf16 nor amx_bf16"),
+    ],
+)
+def test_auto_goes_by_what_the_processor_reports_and_says_so(processor, capsys, flags, name, reason):
+    processor(f"flags\t\t: {flags}\n")
+    assert choose_precision("auto", CPU).name == name
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wanted", ["fp32", "bf16"])
+def test_what_is_asked_for_is_taken(wanted):
+    assert choose_precision(wanted, CPU).name == wanted
+
+
+def test_fp16_on_a_cpu_is_refused():
+    with pytest.raises(ConfigError, match="fp16 is for GPUs"):
+        choose_precision("fp16", CPU)
+
+
+def test_matrix_products_have_the_type_of_the_precision():
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        with choose_precision(name, CPU).autocast():
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_only_fp16_needs_scaling():
+    assert not choose_precision("bf16", CPU).scaled
+    assert precision.Precision("fp16", "cuda").scaled
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_auto_on_a_gpu_takes_bf16_where_it_has_units_for_it():
+    expected = "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
+    assert choose_precision("auto", torch.device("cuda")).name == expected
