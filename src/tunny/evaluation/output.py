@@ -4,15 +4,16 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from tunny.core.errors import ConfigError, did_you_mean
 from tunny.core.files import TEMPORARY, no_space
-from tunny.data.tags import WordSpan, spans_to_tags
+from tunny.tasks.token import tag_words
 
 FORMATS = ("jsonl", "csv", "conll", "parquet")
+ROWS = 4096  # of a row group of Parquet
 Prediction = dict[str, Any]
 Words = tuple[tuple[int, int], ...]
 
@@ -54,9 +55,7 @@ def _tagged(prediction: Prediction, words: Words) -> Iterator[tuple[str, str]]:
     if "tags" in prediction:
         tags = prediction["tags"]
     elif "spans" in prediction:
-        starts, ends = {start: at for at, (start, _) in enumerate(words)}, {end: at for at, (_, end) in enumerate(words)}
-        spans = [WordSpan(starts[span["start"]], ends[span["end"]], span["label"]) for span in prediction["spans"]]
-        tags = spans_to_tags(spans, len(words))
+        tags = tag_words([(span["start"], span["end"], span["label"]) for span in prediction["spans"]], words)
     else:
         raise ConfigError("--to conll: is for ner, pos and chunk models; use jsonl, csv or parquet")
     for (start, end), tag in zip(words, tags, strict=True):
@@ -69,38 +68,33 @@ def _flat(prediction: Prediction) -> Prediction:
 
 
 def _write_parquet(out: str, predictions: Iterable[tuple[Prediction, Words]]) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if out == "-":
         raise ConfigError("--to parquet: needs a file; give --out FILE.parquet")
-    target = Path(out)
-    temporary = target.with_name(f"{TEMPORARY}{target.name}")
     count, writer = 0, None
     rows: list[Prediction] = []
 
-    def flush() -> None:
-        nonlocal writer
-        table = pa.Table.from_pylist([_flat(row) for row in rows])
-        writer = writer or pq.ParquetWriter(temporary, table.schema)
-        writer.write_table(table)
-        rows.clear()
-
-    try:
+    with _whole(Path(out)) as temporary:
         for prediction, _ in predictions:
             count += 1
-            rows.append(prediction)
-            if len(rows) == 4096:
-                flush()
-        flush()
-        assert writer is not None
+            rows.append(_flat(prediction))
+            if len(rows) == ROWS:
+                writer = _flush(rows, writer, temporary)
+        if rows or writer is None:
+            writer = _flush(rows, writer, temporary)
         writer.close()
-        temporary.replace(target)
-    except OSError as error:
-        raise no_space(error, target) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return count
+
+
+def _flush(rows: list[Prediction], writer: Any, path: Path) -> Any:
+    """Write rows to a Parquet file, which is opened with the first of them; return its writer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist(rows)
+    writer = writer or pq.ParquetWriter(path, table.schema)
+    writer.write_table(table)
+    rows.clear()
+    return writer
 
 
 @contextmanager
@@ -109,14 +103,23 @@ def _opened(out: str) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
-    target = Path(out)
+    with _whole(Path(out)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `target` when the block ends without an error; else nothing stays, folders included."""
     temporary = target.with_name(f"{TEMPORARY}{target.name}")
+    missing = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
+        yield temporary
         temporary.replace(target)
     except OSError as error:
         raise no_space(error, target) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+            for folder in missing:
+                folder.rmdir()

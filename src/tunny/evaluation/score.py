@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import torch
 from torch import nn
 
+from tunny.core.console import progress
 from tunny.core.files import new_folder, write_json, write_text
 from tunny.data.audit import Audit
 from tunny.engine.precision import Precision
@@ -45,7 +46,7 @@ def score(
     scorer = task.scorer()
     loss, targets, examples = 0.0, 0.0, 0
     started = time.monotonic()
-    for example, answer in predict(model, task, chunks, device, precision):
+    for example, answer in progress(predict(model, task, chunks, device, precision), "scoring", unit="examples"):
         scorer.add(example, answer)
         loss, targets, examples = loss + answer.loss, targets + answer.num_targets, examples + 1
         if predictions is not None:
@@ -59,7 +60,6 @@ def evaluate_to(
     audit: Audit, *, model_name: str, data_name: str,
 ) -> Scores:  # fmt: skip
     """Score and write the evaluation folder, whole or not at all; a folder that is there already is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(folder, replace=True) as temporary:
         with (temporary / "predictions.jsonl").open("w", encoding="utf-8") as file:
             scores = score(model, task, chunks, device, precision, file)

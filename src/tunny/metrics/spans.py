@@ -1,12 +1,10 @@
-"""Scores of spans and tags, counted as answers pass, so that memory does not grow with the data.
+"""Scores of spans, counted as answers pass, so that memory does not grow with the data.
 
 A span is right when start, end and label are those of a gold span (exact match, micro-averaged; conlleval, Tjong Kim Sang 2002).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-
-import numpy as np
+from collections.abc import Iterable
 
 Key = tuple[int, int, str]
 
@@ -34,27 +32,6 @@ class SpanScores:
         """Return precision, recall, f1 and support of each label, in alphabetical order."""
         names = sorted(set(self.gold) | set(self.predicted))
         return {name: {**prf(self.right[name], self.predicted[name], self.gold[name]), "support": self.gold[name]} for name in names}
-
-
-class TagScores:
-    """Agreement of tags word by word."""
-
-    def __init__(self, names: Sequence[str]):
-        self.names = names
-        self.confusion = np.zeros((len(names), len(names)), dtype=np.int64)  # [gold, predicted]
-        self.unknown = 0  # words whose gold tag the model has no name for: never right
-
-    def add(self, gold: Iterable[int], predicted: Iterable[int]) -> None:
-        """Compare the tag ids of one text; a gold id below 0 is a tag that the model does not know."""
-        for truth, guess in zip(gold, predicted, strict=True):
-            if truth < 0:
-                self.unknown += 1
-            else:
-                self.confusion[truth, guess] += 1
-
-    def accuracy(self) -> float:
-        """Return the share of words with the right tag."""
-        return ratio(int(np.trace(self.confusion)), int(self.confusion.sum()) + self.unknown)
 
 
 def prf(right: int, predicted: int, gold: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -66,13 +66,13 @@ def read_facts(folder: str, loaded: Loaded) -> ModelFacts:
         limit = loaded.padding.positions or EncodeSettings().max_tokens
         limit = min(limit, EncodeSettings().max_tokens)
         return ModelFacts(task, labels, EncodeSettings(max_tokens=limit, stride=min(64, limit // 4)), DataSettings(), "auto")
-    saved = read_json(path)
-    version = saved.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise ModelError(f"{path}: has format version {version}; this Tunny reads up to {FORMAT_VERSION}. Update Tunny.")
     try:
+        saved = read_json(path)
+        version = saved["format_version"]
+        if version > FORMAT_VERSION:
+            raise ModelError(f"{path}: has format version {version}; this Tunny reads up to {FORMAT_VERSION}. Update Tunny.")
         task = TypeAdapter(TaskSettings).validate_python(saved["task"])
         encode, data = EncodeSettings(**saved["encode"]), DataSettings(**saved["data"])
-    except (ValidationError, KeyError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}") from error
-    return ModelFacts(task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"])
+        return ModelFacts(task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: cannot be read: {error!r}") from error

@@ -40,7 +40,8 @@ def tag_rules(names: Sequence[str], scheme: Scheme) -> TagRules:
 def best_path(log_probs: Floats, rules: TagRules, joined: Sequence[int] = (), mute: Sequence[int] = ()) -> NDArray[np.int64]:
     """Return the tags (W,) with the highest sum of `log_probs` (W, K) among the sequences that the rules allow.
 
-    `joined` words continue the tag of the word before; `mute` words have no scores of their own.
+    `joined` words continue the tag of the word before; `mute` words have no scores of their own: they are O or inside a span
+    as their neighbours are, and without a scheme they take the tag of the word before (the first ones, of the word after).
     """
     size = len(log_probs)
     if size == 0:
@@ -51,13 +52,16 @@ def best_path(log_probs: Floats, rules: TagRules, joined: Sequence[int] = (), mu
             return np.asarray(path, dtype=np.int64)
     scores = log_probs.astype(np.float64)
     for word in mute:
-        scores[word] = _MUTE
+        scores[word] = np.where(rules.continues.any(axis=0), _MUTE, 2 * _MUTE)  # a word without tokens rather continues than begins
         if rules.outside is not None:
             scores[word, rules.outside] = 0.0
     scores[list(joined)] = 0.0
     follow = np.where(rules.follow, 0.0, -np.inf)
     continues = np.where(rules.continues, 0.0, -np.inf)
     joins = set(joined)
+    if rules.outside is None:
+        leading = next((word for word in range(size) if word not in mute), 0)
+        joins |= {*mute, leading}
     back = np.zeros((size, scores.shape[1]), dtype=np.int64)
     best = np.where(rules.first, scores[0], -np.inf)
     for word in range(1, size):

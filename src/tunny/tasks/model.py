@@ -6,6 +6,7 @@ Messages of transformers are kept quiet; what matters of them (a head made anew)
 import importlib.util
 import logging
 import os
+import pickle
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from tunny.core.console import choice, say
@@ -78,6 +80,8 @@ def load_tokenizer(settings: ModelSettings) -> Loaded:
             f"{settings.name}: has no fast tokenizer (found {type(tokenizer).__name__}), which exact character offsets need. "
             "Choose a model with a tokenizer.json, or name one in model.tokenizer."
         )
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"{settings.name}: its tokenizer has no vocabulary. Add tokenizer.json, or name a tokenizer in model.tokenizer.")
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     types = "token_type_ids" in tokenizer.model_input_names and getattr(config, "type_vocab_size", 0) > 1
@@ -138,7 +142,12 @@ def _from_pretrained(
             **attention,
             **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{settings.name}: cannot be loaded as a model: pytorch_model.bin holds more than tensors, or is damaged; nothing else is "
+            "unpickled. Save the model as model.safetensors."
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
         raise ModelError(_unknown(settings.name, error)) from error
     return model, info
 
@@ -171,6 +180,8 @@ def task_of_config(config: Any, name: str) -> tuple[TaskSettings, LabelSet]:
         return TokenTaskSettings(kind=kind), LabelSet(kind, names)
     if architecture.endswith("ForSequenceClassification"):
         problem = getattr(config, "problem_type", None)
+        if problem == "regression" and len(names) > 1:
+            raise ModelError(f"{name}: gives {len(names)} scores for a text; only one is supported")
         kind = "multilabel" if problem == "multi_label_classification" else "regress" if len(names) == 1 else "classify"
         return SequenceTaskSettings(kind=kind), LabelSet(kind, names)
     raise ModelError(f"{name}: expected a model for token or sequence classification, found {architecture or 'no architecture'}")

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
-from tunny.metrics.classes import LabelScores, confusion_metrics, confusion_per_label, correlation
+from tunny.metrics.classes import ConfusionCounts, LabelScores, correlation
 from tunny.tasks.base import Answer, Batch, Floats, Padding, Scorer, class_weights, pad
 from tunny.tasks.decode import log_softmax
 from tunny.tasks.settings import SequenceTaskSettings
@@ -43,8 +43,8 @@ class SequenceTask:
             labels = torch.tensor([int(window.labels[0]) if len(window.labels) else -100 for window in windows])
             known = labels >= 0
             by_class = torch.ones(len(windows)) if self.weights is None else self.weights[labels.clamp(min=0)]
-            weights = weights * by_class * known
-            targets = float(weights.sum())
+            weights = weights * known
+            targets = float((weights * by_class).sum())
         elif kind == "multilabel":
             labels = torch.zeros(len(windows), len(self.labels.names))
             for row, window in enumerate(windows):
@@ -59,11 +59,11 @@ class SequenceTask:
         """Return the weighted sum of cross-entropies, binary cross-entropies or squared errors."""
         logits = model(**batch.inputs()).logits.float()
         kind, smoothing = self.settings.kind, self.settings.label_smoothing
+        weights = None if self.weights is None else self.weights.to(logits.device)
         if kind == "classify":
-            losses = functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=smoothing)
+            losses = functional.cross_entropy(logits, batch.labels, weight=weights, reduction="none", label_smoothing=smoothing)
         elif kind == "multilabel":
             targets = batch.labels * (1.0 - smoothing) + 0.5 * smoothing
-            weights = None if self.weights is None else self.weights.to(logits.device)
             losses = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none").sum(dim=1)
         else:
             losses = (logits.squeeze(-1) - batch.labels) ** 2
@@ -102,7 +102,7 @@ class SequenceTask:
         return Answer(prediction, np.array([best]), np.exp(log_probs), loss, float(bool(gold)))
 
     def _labels_answer(self, base: dict[str, object], example: Example, logits: Floats, gold: list[int]) -> Answer:
-        probabilities = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
+        probabilities = np.asarray(expit(logits), dtype=np.float32)
         given = np.nonzero(probabilities >= self.settings.threshold)[0]
         listed = [
             {"label": self.labels.names[k], "score": round(float(probabilities[k]), 6)}
@@ -124,44 +124,37 @@ class SequenceTask:
 
 
 class ClassScorer:
-    """One class an example, as a confusion matrix; a gold class that the model does not know is never right."""
+    """One class an example."""
 
     def __init__(self, labels: LabelSet):
-        self._ids = dict(labels.ids)
-        self._names = list(labels.names)
-        self._pairs: NDArray[np.int64] = np.zeros((len(self._names), len(self._names)), dtype=np.int64)
+        self._known = labels.names
+        self._counts = ConfusionCounts(labels.names)
 
     def add(self, example: Example, answer: Answer) -> None:
         """Count one example."""
-        if not example.labels:
-            return
-        name = example.labels[0]
-        if name not in self._ids:
-            self._ids[name] = len(self._names)
-            self._names.append(name)
-            self._pairs = np.pad(self._pairs, (0, 1))
-        self._pairs[self._ids[name], int(answer.labels[0])] += 1
+        if example.labels:
+            self._counts.add(example.labels[0], self._known[answer.labels[0]])
 
     def metrics(self) -> dict[str, float | None]:
         """Return accuracy, F1 averages, Matthews, and for two classes precision, recall and f1 of the second."""
-        return dict(confusion_metrics(self._pairs))
+        return dict(self._counts.metrics())
 
     def per_label(self) -> dict[str, dict[str, float]]:
         """Return precision, recall, f1 and support of each class."""
-        return confusion_per_label(self._pairs, self._names)
+        return self._counts.per_label()
 
 
 class LabelsScorer:
     """Any number of labels an example."""
 
     def __init__(self, labels: LabelSet):
-        self._ids = labels.ids
+        self._known = labels.names
         self._scores = LabelScores(labels.names)
 
     def add(self, example: Example, answer: Answer) -> None:
         """Count one example."""
         if example.labels is not None:
-            self._scores.add([self._ids[name] for name in example.labels if name in self._ids], answer.labels.tolist())
+            self._scores.add(example.labels, [self._known[label] for label in answer.labels])
 
     def metrics(self) -> dict[str, float | None]:
         """Return micro precision, recall and f1, the averages, and accuracy of whole sets."""

@@ -19,7 +19,8 @@ from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
 from tunny.data.tags import Scheme, scheme_of, split_tag, tags_to_spans
 from tunny.data.words import words_of
-from tunny.metrics.spans import SpanScores, TagScores
+from tunny.metrics.classes import ConfusionCounts
+from tunny.metrics.spans import SpanScores
 from tunny.tasks.base import Answer, Batch, Floats, Padding, class_weights, pad
 from tunny.tasks.decode import best_path, log_softmax, tag_rules
 from tunny.tasks.settings import TokenTaskSettings
@@ -77,7 +78,7 @@ class TokenTask:
             answered[at][window.words[own]] = True
             joined[at] += window.joined.tolist()
             gold = window.labels[own]
-            known = gold >= 0
+            known = (gold >= 0) & (self.scheme in ("IOB2", "none"))  # windows hold IOB2; other schemes have no loss
             losses[at] -= float(log_probs[np.nonzero(known)[0], gold[known]].sum())
             targets[at] += int(known.sum())
         found = []
@@ -85,19 +86,21 @@ class TokenTask:
             silent = ~answered[at]
             silent[joined[at]] = False
             path = best_path(scores[at], self.rules, joined[at], np.nonzero(silent)[0].tolist())
-            chosen = np.where(answered[at], np.exp(scores[at][np.arange(len(path)), path]), np.nan).astype(np.float32)
+            chosen = np.where(answered[at], scores[at][np.arange(len(path)), path], np.nan).astype(np.float32)
             prediction = self._prediction(example, words[at], path, chosen)
-            found.append(Answer(prediction, path, chosen, float(losses[at]), float(targets[at])))
+            found.append(Answer(prediction, path, np.exp(chosen), float(losses[at]), float(targets[at])))
         return found
 
-    def _prediction(self, example: Example, words: Sequence[tuple[int, int]], path: NDArray[np.int64], scores: Floats) -> dict[str, object]:
+    def _prediction(
+        self, example: Example, words: Sequence[tuple[int, int]], path: NDArray[np.int64], log_probs: Floats
+    ) -> dict[str, object]:
         tags = [self.labels.names[tag] for tag in path]
         if self.settings.kind == "pos":
             return {"id": example.id, "text": example.text, "words": [list(word) for word in words], "tags": tags}
         spans = []
         for first, last, label in tags_to_spans(tags, self.scheme)[0]:
-            inside = scores[first : last + 1]
-            score = float(np.exp(np.nanmean(np.log(inside)))) if not np.isnan(inside).all() else 0.0
+            inside = log_probs[first : last + 1]
+            score = float(np.exp(np.nanmean(inside))) if not np.isnan(inside).all() else 0.0
             spans.append({"start": words[first][0], "end": words[last][1], "label": label, "score": round(score, 6)})
         return {"id": example.id, "text": example.text, "spans": spans}
 
@@ -120,12 +123,10 @@ class TokenScorer:
     """Exact spans of whole texts for ner and chunk, tags word by word for all."""
 
     def __init__(self, task: TokenTask):
-        self._task = task
         self._names = task.labels.names
         self._kind = task.settings.kind
-        self._ids = task.labels.ids
         self._spans = SpanScores()
-        self._tags = TagScores(self._names)
+        self._tags = ConfusionCounts(self._names)  # of words; for ner and chunk as IOB2
         self._types = SpanScores()  # words by entity type, O left out
 
     def add(self, example: Example, answer: Answer) -> None:
@@ -135,8 +136,9 @@ class TokenScorer:
         words = words_of(example)
         if self._kind == "pos":
             gold_tags = {(span.start, span.end): span.label for span in example.spans}
-            pairs = [(gold_tags[word], int(tag)) for word, tag in zip(words, answer.labels, strict=True) if word in gold_tags]
-            self._tags.add([self._ids.get(gold, -1) for gold, _ in pairs], [tag for _, tag in pairs])
+            for word, tag in zip(words, answer.labels, strict=True):
+                if word in gold_tags:
+                    self._tags.add(gold_tags[word], self._names[tag])
             return
         predicted = [(span["start"], span["end"], span["label"]) for span in answer.prediction["spans"]]
         self._spans.add(example.spans, predicted)
@@ -148,29 +150,19 @@ class TokenScorer:
             [(at, at, kind) for at, kind in enumerate(types) if kind != "O"],
         )
         iob2 = tag_words([(s, e, label) for s, e, label in predicted], words)
-        self._tags.add([self._ids.get(tag, -1) for tag in gold_words], [self._ids.get(tag, 0) for tag in iob2])
+        for gold_tag, tag in zip(gold_words, iob2, strict=True):
+            self._tags.add(gold_tag, tag)
 
     def metrics(self) -> dict[str, float | None]:
         """Return the contract's metrics of the kind."""
+        words = self._tags.metrics()
         if self._kind == "pos":
-            return {"token_accuracy": self._tags.accuracy(), **_macro(self._pos_labels())}
-        return {
-            **self._spans.overall(), "token_f1": self._types.overall()["f1"], "token_accuracy": self._tags.accuracy(),
-        }  # fmt: skip
+            return {"token_accuracy": words["accuracy"], "macro_f1": words["macro_f1"]}
+        return {**self._spans.overall(), "token_f1": self._types.overall()["f1"], "token_accuracy": words["accuracy"]}
 
     def per_label(self) -> dict[str, dict[str, float]]:
         """Return precision, recall, f1 and support of each entity type or tag."""
-        return self._pos_labels() if self._kind == "pos" else self._spans.per_label()
-
-    def _pos_labels(self) -> dict[str, dict[str, float]]:
-        from tunny.metrics.classes import confusion_per_label
-
-        return confusion_per_label(self._tags.confusion, self._names)
-
-
-def _macro(labels: dict[str, dict[str, float]]) -> dict[str, float]:
-    present = [values["f1"] for values in labels.values() if values["support"]]
-    return {"macro_f1": sum(present) / len(present) if present else 0.0}
+        return self._tags.per_label() if self._kind == "pos" else self._spans.per_label()
 
 
 def tag_words(spans: Sequence[tuple[int, int, str]], words: Sequence[tuple[int, int]]) -> list[str]:

@@ -1,0 +1,223 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.tasks.build import columns_of, sequence_task, windows_of
+from tunny.data.example import Example
+
+TEXTS = ("Herring and cod were sold", "Nobody knows why", "The wind from the north left in 1954")
+CLASSES = ("sea", "land", "trade")
+
+
+def labelled(*labels):
+    return [
+        Example(str(at), text, labels=(label,) if isinstance(label, str) else label)
+        for at, (text, label) in enumerate(zip(TEXTS, labels, strict=True))
+    ]
+
+
+def valued(*scores):
+    return [Example(str(at), text, score=score) for at, (text, score) in enumerate(zip(TEXTS, scores, strict=True))]
+
+
+def both_losses(task, model, windows, labels):
+    batch = task.batch(windows)
+    with torch.no_grad():
+        ours = task.train_step(model, batch) / batch.num_targets
+        return float(ours), float(model(**batch.inputs(), labels=labels(batch)).loss)
+
+
+def test_the_loss_of_classes_is_that_of_the_transformers_model(tokenizer, bert):
+    task = sequence_task("classify", CLASSES)
+    model = bert("Sequence", 3, problem_type="single_label_classification")
+    ours, theirs = both_losses(task, model, windows_of(task, tokenizer, labelled("sea", "land", "sea")), lambda batch: batch.labels)
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+def test_the_loss_of_pairs_is_that_of_the_transformers_model_on_its_own_encoding(tokenizer, bert):
+    pairs = [("Herring was sold", "it was cod"), ("Nobody knows", "the wind left Bergen in 1954")]
+    examples = [Example(str(at), a, text_b=b, labels=(CLASSES[at],)) for at, (a, b) in enumerate(pairs)]
+    task = sequence_task("classify", CLASSES)
+    model = bert("Sequence", 3, problem_type="single_label_classification")
+    batch = task.batch(windows_of(task, tokenizer, examples))
+    encoded = tokenizer([a for a, _ in pairs], [b for _, b in pairs], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        ours = task.train_step(model, batch) / batch.num_targets
+        theirs = model(**encoded, labels=torch.tensor([0, 1])).loss
+    assert batch.token_type_ids.tolist() == encoded["token_type_ids"].tolist()
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_the_loss_of_many_labels_is_that_of_the_transformers_model(tokenizer, bert):
+    task = sequence_task("multilabel", CLASSES)
+    model = bert("Sequence", 3, problem_type="multi_label_classification")
+    ours, theirs = both_losses(
+        task, model, windows_of(task, tokenizer, labelled(("sea", "trade"), (), ("land",))), lambda batch: batch.labels
+    )
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+def test_the_loss_of_a_score_is_that_of_the_transformers_model(tokenizer, bert):
+    task = sequence_task("regress", ("score",))
+    model = bert("Sequence", 1, problem_type="regression")
+    ours, theirs = both_losses(task, model, windows_of(task, tokenizer, valued(0.5, -2.0, 4.0)), lambda batch: batch.labels)
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_class_weights_and_smoothing_are_those_of_plain_torch(tokenizer, bert, smoothing):
+    task = sequence_task("classify", CLASSES, class_weights={"sea": 4.0, "trade": 0.5}, label_smoothing=smoothing)
+    model = bert("Sequence", 3)
+    batch = task.batch(windows_of(task, tokenizer, labelled("sea", "land", "trade")))
+    with torch.no_grad():
+        ours = task.train_step(model, batch) / batch.num_targets
+        logits = model(**batch.inputs()).logits
+        theirs = functional.cross_entropy(logits, torch.tensor([0, 1, 2]), weight=torch.tensor([4.0, 1.0, 0.5]), label_smoothing=smoothing)
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_weights_of_many_labels_weigh_the_positive_side(tokenizer, bert):
+    task = sequence_task("multilabel", CLASSES, class_weights={"land": 5.0})
+    model = bert("Sequence", 3)
+    batch = task.batch(windows_of(task, tokenizer, labelled(("land",), (), ("sea", "land"))))
+    with torch.no_grad():
+        ours = task.train_step(model, batch) / batch.num_targets
+        logits = model(**batch.inputs()).logits
+        theirs = functional.binary_cross_entropy_with_logits(logits, batch.labels, pos_weight=torch.tensor([1.0, 5.0, 1.0]))
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_smoothing_of_many_labels_draws_targets_to_one_half(tokenizer, bert):
+    task = sequence_task("multilabel", CLASSES, label_smoothing=0.2)
+    model = bert("Sequence", 3)
+    batch = task.batch(windows_of(task, tokenizer, labelled(("land",), (), ("sea", "land"))))
+    with torch.no_grad():
+        ours = task.train_step(model, batch) / batch.num_targets
+        logits = model(**batch.inputs()).logits
+        theirs = functional.binary_cross_entropy_with_logits(logits, torch.where(batch.labels > 0, 0.9, 0.1))
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    targets = [0] * 7 + [1] * 2 + [2]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=targets)
+    task = sequence_task("classify", CLASSES, Counter(targets), class_weights="balanced")
+    assert task.weights.tolist() == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra"), [("classify", {"labels": ("sea",)}), ("multilabel", {"labels": ("sea",)}), ("regress", {"score": 1.0})]
+)
+def test_the_windows_of_a_long_text_weigh_as_much_as_one_short_text(tokenizer, bert, kind, extra):
+    names = ("score",) if kind == "regress" else CLASSES
+    task = sequence_task(kind, names)
+    example = Example("0", " ".join(["herring and cod"] * 40), **extra)
+    windows = windows_of(task, tokenizer, [example], max_tokens=32, stride=8)
+    model = bert("Sequence", len(names), problem_type="single_label_classification" if kind == "classify" else None)
+    batch = task.batch(windows)
+    assert len(windows) > 3
+    assert batch.weights.tolist() == pytest.approx([1 / len(windows)] * len(windows))
+    assert batch.num_targets == pytest.approx(3 if kind == "multilabel" else 1, rel=1e-6)
+    with torch.no_grad():
+        whole = float(task.train_step(model, batch))
+        parts = []
+        for window in windows:
+            one = task.batch([window])
+            parts.append(float(task.train_step(model, one)))
+    assert whole == pytest.approx(sum(parts), rel=1e-5)
+
+
+def test_the_answer_of_a_long_text_is_the_mean_of_its_windows_logits(tokenizer):
+    task = sequence_task("classify", CLASSES)
+    examples = [Example("0", " ".join(["herring and cod"] * 40)), Example("1", "cod")]
+    columns = columns_of(task, tokenizer, examples, max_tokens=32, stride=8)
+    logits = list(np.random.default_rng(1).normal(0, 2, (len(columns), 3)).astype(np.float32))
+    long, short = task.answers(examples, columns, 0, logits)
+    expected = torch.softmax(torch.tensor(np.mean(logits[:-1], axis=0)), -1)
+    assert long.scores == pytest.approx(expected.numpy(), abs=1e-6)
+    assert long.prediction["label"] == CLASSES[int(expected.argmax())]
+    assert long.prediction["score"] == pytest.approx(float(expected.max()), abs=1e-6)
+    assert short.scores == pytest.approx(torch.softmax(torch.tensor(logits[-1]), -1).numpy(), abs=1e-6)
+
+
+def answer(kind, names, example, logits, **settings):
+    return sequence_task(kind, names, **settings)._answer(example, np.array(logits, dtype=np.float32))
+
+
+def test_labels_are_given_from_the_threshold_on_the_likeliest_first():
+    found = answer("multilabel", CLASSES, Example("0", "x"), [0.1, -3.0, 2.0])
+    assert [item["label"] for item in found.prediction["labels"]] == ["trade", "sea"]
+    assert found.prediction["labels"][0]["score"] == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-6)
+
+
+def test_a_higher_threshold_gives_fewer_labels():
+    found = answer("multilabel", CLASSES, Example("0", "x"), [0.1, -3.0, 2.0], threshold=0.6)
+    assert [item["label"] for item in found.prediction["labels"]] == ["trade"]
+
+
+def test_large_logits_of_many_labels_are_no_error():
+    found = answer("multilabel", CLASSES, Example("0", "x", labels=("sea",)), [-500.0, 500.0, 0.0])
+    assert found.prediction["labels"][0] == {"label": "land", "score": 1.0}
+    assert np.isfinite(found.loss)
+
+
+def test_losses_of_answers_are_those_of_plain_torch():
+    logits = [0.3, -1.0, 2.0]
+    row = torch.tensor([logits])
+    one = answer("classify", CLASSES, Example("0", "x", labels=("land",)), logits)
+    many = answer("multilabel", CLASSES, Example("0", "x", labels=("land", "sea")), logits)
+    value = answer("regress", ("score",), Example("0", "x", score=2.5), [1.0])
+    assert one.loss == pytest.approx(float(functional.cross_entropy(row, torch.tensor([1]))), rel=1e-6)
+    expected = functional.binary_cross_entropy_with_logits(row, torch.tensor([[1.0, 1.0, 0.0]]), reduction="sum")
+    assert (many.loss, many.num_targets) == (pytest.approx(float(expected), rel=1e-6), 3)
+    assert (value.loss, value.num_targets) == (2.25, 1)
+
+
+def test_a_pair_keeps_both_texts_in_its_answer():
+    found = answer("classify", CLASSES, Example("7", "x", text_b="y"), [5.0, 0.0, 0.0]).prediction
+    assert (found["id"], found["text"], found["text_b"], found["label"]) == ("7", "x", "y", "sea")
+
+
+def test_an_unlabelled_text_has_neither_loss_nor_score():
+    task = sequence_task("classify", CLASSES)
+    example = Example("0", "x")
+    found = answer("classify", CLASSES, example, [1.0, 0.0, 0.0])
+    scorer = task.scorer()
+    scorer.add(example, found)
+    assert found.num_targets == 0
+    assert scorer.per_label()["sea"]["support"] == 0
+
+
+def test_a_gold_class_the_model_does_not_know_is_an_error():
+    task = sequence_task("classify", ("sea", "land"))
+    scorer = task.scorer()
+    for label in ("sea", "new"):
+        example = Example("0", "x", labels=(label,))
+        scorer.add(example, answer("classify", ("sea", "land"), example, [1.0, 0.0]))
+    assert scorer.metrics()["accuracy"] == 0.5
+    assert scorer.metrics()["precision"] == 0.0
+
+
+def test_a_set_with_a_gold_label_the_model_does_not_know_is_never_right():
+    task = sequence_task("multilabel", CLASSES)
+    scorer = task.scorer()
+    example = Example("0", "x", labels=("new",))
+    scorer.add(example, answer("multilabel", CLASSES, example, [-5.0, -5.0, -5.0]))
+    assert scorer.metrics()["accuracy"] == 0.0
+
+
+def test_scores_of_values_are_those_of_scipy():
+    from scipy import stats
+
+    gold, predicted = [1.0, 2.0, 2.0, 4.0], [0.5, 1.5, 1.0, 3.0]
+    scorer = sequence_task("regress", ("score",)).scorer()
+    for truth, guess in zip(gold, predicted, strict=True):
+        example = Example("0", "x", score=truth)
+        scorer.add(example, answer("regress", ("score",), example, [guess]))
+    assert scorer.metrics()["pearson"] == pytest.approx(stats.pearsonr(gold, predicted).statistic)
+    assert scorer.metrics()["spearman"] == pytest.approx(stats.spearmanr(gold, predicted).statistic)
