@@ -286,11 +286,12 @@ def test_a_mistake_in_python_names_the_setting():
 # -- commands on files -------------------------------------------------------------------------------------------------
 
 
-def test_a_command_on_files_takes_data_and_engine_settings(monkeypatch):
+def test_a_command_on_files_takes_data_engine_and_task_settings(monkeypatch):
     monkeypatch.setenv("TUNNY__DATA__LABEL", "sentiment")
-    data, engine = load_file_settings([("data.text", "body"), ("engine.device", "cpu"), ("task", "classify"), ("params", '{"data.id": 0}')])
-    assert data.model_dump(exclude_unset=True) == {"text": "body", "label": "sentiment", "id": 0}
-    assert engine.device == "cpu"
+    given = load_file_settings([("data.text", "body"), ("engine.device", "cpu"), ("task", "classify"), ("params", '{"data.id": 0}')])
+    assert given.data.model_dump(exclude_unset=True) == {"text": "body", "label": "sentiment", "id": 0}
+    assert given.engine.device == "cpu"
+    assert given.task.kind == "classify"
 
 
 def test_a_command_on_files_refuses_other_settings():
@@ -301,11 +302,11 @@ def test_a_command_on_files_refuses_other_settings():
 def test_a_command_on_files_lets_the_environment_speak_of_training(monkeypatch):
     monkeypatch.setenv("TUNNY__TRAIN__EPOCHS", "3")
     monkeypatch.setenv("TUNNY__TASK__THRESHOLD", "0.3")
-    assert load_file_settings()[0].model_dump(exclude_unset=True) == {}
+    assert load_file_settings().data.model_dump(exclude_unset=True) == {}
 
 
 def test_columns_given_in_python_are_checked_too():
-    assert load_file_settings((), {"text": "body"})[0].text == "body"
+    assert load_file_settings((), {"text": "body"}).data.text == "body"
     with pytest.raises(ConfigError, match=r"^arguments: unknown setting 'data\.txt'; did you mean 'data\.text'"):
         load_file_settings((), {"txt": "body"})
 

@@ -13,6 +13,7 @@ import tunny
 from tests.trained import settings, trained
 from tunny import run
 from tunny.cli import main
+from tunny.config import FileSettings
 from tunny.core.errors import DataError, RunError
 
 TEXT = "Marie Curie worked in Paris"
@@ -131,7 +132,7 @@ def test_what_was_predicted_as_conll_is_read_again(tmp_path):
 
 def test_standard_input_and_output_take_the_place_of_files(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{TEXT}\nthe wind\n".encode())))
-    run.predict(str(trained("ner").model), "-", "-")
+    run.predict(str(trained("ner").model), "-", "-", None, FileSettings())
     captured = capsys.readouterr()
     assert [json.loads(line)["text"] for line in captured.out.splitlines()] == [TEXT, "the wind"]
     assert "predictions: standard output (2 jsonl records)" in captured.err

@@ -17,12 +17,12 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, resume: bool = Fal
 def evaluate(model: str | Path, data: str | Path | Sequence[str], out: str | Path, **columns: Any) -> dict[str, float | None]:
     """Score a model folder on labelled data as `tunny evaluate` does and return the metrics; `columns` are `data.*` settings."""
     files = [str(data)] if isinstance(data, (str, Path)) else [str(file) for file in data]
-    return run.evaluate(str(model), files, str(out), load_file_settings((), columns)[0]).metrics
+    return run.evaluate(str(model), files, str(out), load_file_settings((), columns)).metrics
 
 
 def predict(model: str | Path, source: str | Path, out: str | Path, *, to: str | None = None, **columns: Any) -> int:
     """Label a file as `tunny predict` does and return the number of predictions; `columns` are `data.*` settings."""
-    return run.predict(str(model), str(source), str(out), to, load_file_settings((), columns)[0])
+    return run.predict(str(model), str(source), str(out), to, load_file_settings((), columns))
 
 
 def _resolved(config: str | Path | Mapping[str, Any] | Config) -> Resolved[Config]:

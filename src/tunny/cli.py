@@ -61,8 +61,9 @@ def evaluate(
 ) -> None:
     """Score a model folder on labelled data."""
     from tunny import run
+    from tunny.config import load_file_settings
 
-    run.evaluate(model, data, out, *_file_settings())
+    run.evaluate(model, data, out, load_file_settings(_flags))
 
 
 @app.command()
@@ -76,8 +77,9 @@ def predict(
 ) -> None:
     """Label texts with a trained model."""
     from tunny import run
+    from tunny.config import load_file_settings
 
-    run.predict(model, source, out, to, *_file_settings())
+    run.predict(model, source, out, to, load_file_settings(_flags))
 
 
 @app.command("config")
@@ -110,13 +112,6 @@ def env() -> None:
     print(f"tunny {__version__}")
     for name, value in {**run.versions(), **run.machine()}.items():
         print(f"{name}: {value}")
-
-
-def _file_settings() -> tuple[Any, Any]:
-    """Return the data and engine settings given as flags to a command that takes files."""
-    from tunny.config import load_file_settings
-
-    return load_file_settings(_flags)
 
 
 def main(arguments: list[str] | None = None) -> None:

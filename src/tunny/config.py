@@ -60,7 +60,7 @@ SHORTHANDS = {"task": lambda kind: {"kind": kind}, "track": _trackers}
 
 
 class FileSettings(Settings):
-    """What a command on files can be told."""
+    """What a command on files can be told; `task` is for models that do not say it themselves."""
 
     task: TaskSettings | None = None
     data: DataSettings = DataSettings()
@@ -121,10 +121,8 @@ def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Con
     return Resolved(config.model_copy(update={"data": data}), {**written, "data": saved})
 
 
-def load_file_settings(
-    flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None
-) -> tuple[DataSettings, EngineSettings]:
-    """Return the `data` and `engine` settings of a command on files, from Python's `columns`, environment and flags."""
+def load_file_settings(flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None) -> FileSettings:
+    """Return the settings of a command on files, from Python's `columns`, environment and flags."""
     variables = read_environment(Path())
     environment = environment_layer(
         {name: value for name, value in variables.items() if name.startswith(("TUNNY__DATA__", "TUNNY__ENGINE__"))}
@@ -132,8 +130,7 @@ def load_file_settings(
     python = Layer({"data": dict(columns or {})}, {"data": "arguments"})
     params = [params_layer(value or "") for key, value in flags if key == "params"]
     layers = [python, environment, flag_layer([flag for flag in flags if flag[0] != "params"]), *params]
-    settings = resolve(FileSettings, layers, SHORTHANDS, variables).settings
-    return settings.data, settings.engine
+    return resolve(FileSettings, layers, SHORTHANDS, variables).settings
 
 
 def settings_table() -> list[tuple[str, str, str, str]]:

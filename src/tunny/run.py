@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from tunny import __version__
-from tunny.config import Config, saved_yaml
+from tunny.config import Config, FileSettings, saved_yaml
 from tunny.core.console import choice, copy_to, mark, progress, say
 from tunny.core.errors import ConfigError, did_you_mean
 from tunny.core.files import (
@@ -36,7 +36,6 @@ from tunny.data.words import words_of
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import measure_ceiling
 from tunny.engine.precision import Precision, choose_precision
-from tunny.engine.settings import EngineSettings
 from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import number
@@ -270,11 +269,11 @@ def _say_scores(name: str, scores: Scores, report: Path) -> None:
 # -- evaluate and predict ----------------------------------------------------------------------------------------------
 
 
-def evaluate(model: str, data: list[str], out: str, data_flags: DataSettings | None = None, engine: EngineSettings | None = None) -> Scores:
+def evaluate(model: str, data: list[str], out: str, given: FileSettings) -> Scores:
     """Score a model folder on labelled data and write an evaluation folder (`tunny evaluate`)."""
     with watch_signals():
-        predictor = load(model, engine=engine)
-        settings = _columns(predictor, data_flags)
+        predictor = load(model, engine=given.engine, task=given.task)
+        settings = _columns(predictor, given.data)
         split = _read_for(predictor, data, settings)
         scores = evaluate_to(
             Path(out), predictor.model, predictor.task, encoded_chunks(split), predictor.device, predictor.precision,
@@ -298,21 +297,18 @@ def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> 
     return split
 
 
-def _columns(predictor: Predictor, given: DataSettings | None) -> DataSettings:
+def _columns(predictor: Predictor, given: DataSettings) -> DataSettings:
     """Return the reading settings of the training, overruled by those given now."""
-    changed = given.model_dump(exclude_unset=True) if given is not None else {}
-    return predictor.facts.data.model_copy(update=changed)
+    return predictor.facts.data.model_copy(update=given.model_dump(exclude_unset=True))
 
 
-def predict(
-    model: str, source: str, out: str, to: str | None = None, data_flags: DataSettings | None = None, engine: EngineSettings | None = None
-) -> int:
+def predict(model: str, source: str, out: str, to: str | None, given: FileSettings) -> int:
     """Label a file of any readable format, or standard input, and write the predictions (`tunny predict`)."""
     form = output_format(to, out)
     with watch_signals(), _as_file(source) as path:
-        predictor = load(model, engine=engine)
+        predictor = load(model, engine=given.engine, task=given.task)
         audit = Audit()
-        settings = _columns(predictor, data_flags)
+        settings = _columns(predictor, given.data)
         examples = read([path], settings, predictor.task.labels.kind, audit, names=given_names(settings), labels_needed=False)
         answered = progress(predictor.answers(examples, audit), "predicting", unit="texts")
         answers = ((answer.prediction, words_of(example)) for example, answer in answered)

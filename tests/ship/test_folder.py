@@ -11,6 +11,7 @@ import transformers
 import tunny
 from tests.trained import trained
 from tunny.core.errors import ModelError
+from tunny.tasks.settings import SequenceTaskSettings, TokenTaskSettings
 
 
 @pytest.fixture
@@ -172,3 +173,16 @@ def test_windows_of_a_plain_model_fit_its_positions(tiny_bert, tmp_path):
     assert predictor.facts.encode.max_tokens == 130  # the positions of the tiny BERT
     [found] = predictor.predict(["herring and cod " * 300])
     assert found["text"]
+
+
+def test_a_plain_model_serves_the_kind_that_is_asked_for_and_no_other_family(tiny_bert, tmp_path):
+    folder, _ = plain_folder(tiny_bert, tmp_path / "plain", "Sequence", **names("sea", "land", "trade"))
+    many = tunny.load(folder, task=SequenceTaskSettings(kind="multilabel")).predict(["wind"])
+    assert set(many[0]) == {"id", "text", "labels"}
+    with pytest.raises(ModelError, match="is a model for classify; it cannot serve --task ner"):
+        tunny.load(folder, task=TokenTaskSettings(kind="ner"))
+
+
+def test_our_own_model_says_itself_what_it_learnt():
+    with pytest.raises(ModelError, match="is a ner model; it cannot serve --task pos"):
+        tunny.load(trained("ner").model, task=TokenTaskSettings(kind="pos"))

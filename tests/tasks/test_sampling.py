@@ -29,6 +29,16 @@ def test_labels_are_counted_over_all_rows(store):
     assert label_counts(store) == Counter({0: 9, 1: 1})
 
 
+def test_the_windows_of_a_long_text_count_as_one(tokenizer, tmp_path):
+    encoder = Encoder(tokenizer.backend_tokenizer, EncodeSettings(max_tokens=16, stride=4))
+    example = Example("long", "cod " * 100, labels=("common",))
+    batch = encoder.encode([example], sequence_task("classify", CLASSES).labels, Audit())
+    write_batches(tmp_path / "long.arrow", WINDOWS, [batch])
+    rows = WindowStore(tmp_path / "long.arrow")
+    assert len(rows) > 5
+    assert label_counts(rows) == Counter({0: 1})
+
+
 @pytest.mark.parametrize(("power", "ratio"), [(0.5, 3.0), (1.0, 9.0)])
 def test_a_row_weighs_by_the_frequency_of_its_rarest_label(store, power, ratio):
     weights = row_weights(store, label_counts(store), power)

@@ -58,11 +58,15 @@ def save_model(
         write_text(temporary / "README.md", model_card(facts.task.kind, facts.labels, about))
 
 
-def read_facts(folder: str, loaded: Loaded) -> ModelFacts:
-    """Read tunny.json, or find out what a folder of plain transformers can tell."""
+def read_facts(folder: str, loaded: Loaded, wanted: TaskSettings | None = None) -> ModelFacts:
+    """Read tunny.json, or find out what a folder of plain transformers can tell, for which the kind may be `wanted`."""
     path = Path(folder) / MANIFEST
     if not path.is_file():
         task, labels = task_of_config(loaded.config, folder)
+        if wanted is not None:
+            if type(wanted) is not type(task):
+                raise ModelError(f"{folder}: is a model for {task.kind}; it cannot serve --task {wanted.kind}")
+            task, labels = wanted, LabelSet(wanted.kind, labels.names)
         limit = loaded.padding.positions or EncodeSettings().max_tokens
         limit = min(limit, EncodeSettings().max_tokens)
         return ModelFacts(task, labels, EncodeSettings(max_tokens=limit, stride=min(64, limit // 4)), DataSettings(), "auto")
@@ -72,6 +76,8 @@ def read_facts(folder: str, loaded: Loaded) -> ModelFacts:
         if version > FORMAT_VERSION:
             raise ModelError(f"{path}: has format version {version}; this Tunny reads up to {FORMAT_VERSION}. Update Tunny.")
         task = TypeAdapter(TaskSettings).validate_python(saved["task"])
+        if wanted is not None and wanted.kind != task.kind:
+            raise ModelError(f"{folder}: is a {task.kind} model; it cannot serve --task {wanted.kind}")
         encode, data = EncodeSettings(**saved["encode"]), DataSettings(**saved["data"])
         return ModelFacts(task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"])
     except (ValueError, KeyError, TypeError) as error:

@@ -17,7 +17,7 @@ from tunny.evaluation.predict import encode_chunks, predict
 from tunny.ship.folder import ModelFacts, read_facts
 from tunny.tasks.base import Answer, Task
 from tunny.tasks.model import load_finished, load_tokenizer, locate, make_task
-from tunny.tasks.settings import ModelSettings
+from tunny.tasks.settings import ModelSettings, TaskSettings
 
 Text = str | tuple[str, str]  # a text, or the two texts of a pair
 
@@ -52,15 +52,17 @@ class Predictor:
         return predict(self.model, self.task, chunks, self.device, self.precision)
 
 
-def load(folder: str | Path, *, engine: EngineSettings | None = None, revision: str | None = None) -> Predictor:
+def load(
+    folder: str | Path, *, engine: EngineSettings | None = None, task: TaskSettings | None = None, revision: str | None = None
+) -> Predictor:
     """Load a model folder or Hub id; raise ModelError where it cannot be used.
 
-    The precision is that of the training unless `engine` names one.
+    The precision is that of the training unless `engine` names one; `task` says what a model of plain transformers learnt.
     """
     engine = engine or EngineSettings()
     name = locate(str(folder))
     loaded = load_tokenizer(ModelSettings(name=str(folder), revision=revision))
-    facts = read_facts(name, loaded)
+    facts = read_facts(name, loaded, task)
     backend = choose_backend(engine)
     wanted, reason = (facts.precision, "as in training") if engine.precision == "auto" else (engine.precision, "engine.precision")
     precision = choose_precision(wanted, backend.device, reason)

@@ -9,11 +9,14 @@ from tunny.data.store import WindowStore
 
 
 def label_counts(rows: WindowStore) -> Counter[int]:
-    """Return how often each label id is a target."""
+    """Return how often each label id is a target; the windows of a long text in a sequence task count as one."""
     counts: Counter[int] = Counter()
+    before = -1
     for row in range(len(rows)):
-        labels = rows[row].labels
-        counts.update(labels[labels >= 0].tolist())
+        window = rows[row]
+        if len(window.words) or window.example != before:
+            counts.update(window.labels[window.labels >= 0].tolist())
+        before = window.example
     return counts
 
 
