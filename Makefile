@@ -45,4 +45,5 @@ bench: install
 	$(BIN)/python benchmarks/against_trainer.py
 
 docs: install
-	$(BIN)/tunny config --markdown > docs/config.md
+	$(BIN)/tunny config --markdown > docs/config.md.new
+	mv docs/config.md.new docs/config.md

@@ -116,17 +116,11 @@ def test_the_short_form_leaves_the_other_settings_of_the_task():
 def test_trackers_have_short_forms_in_a_file(text):
     found = load_config(write(f"task: ner\n{text}\n")).settings.track
     assert found.tensorboard is not None
-    assert found.tensorboard.folder == "tensorboard"
 
 
-@pytest.mark.parametrize("flag", [("track", "[tensorboard]"), ("track", "tensorboard"), ("track.tensorboard.folder", "tensorboard")])
+@pytest.mark.parametrize("flag", [("track", "[tensorboard]"), ("track", "tensorboard"), ("track.tensorboard", "{}")])
 def test_trackers_have_short_forms_on_the_command_line(flag):
     assert load_config(flags=[*NER, flag]).settings.track.tensorboard is not None
-
-
-def test_a_list_of_trackers_keeps_the_settings_of_those_it_names():
-    found = load_config(write("task: ner\ntrack: {tensorboard: {folder: board}}\n"), [("track", "[tensorboard]")])
-    assert found.settings.track.tensorboard.folder == "board"
 
 
 def test_an_empty_list_of_trackers_takes_them_back():
@@ -214,7 +208,7 @@ changes = st.fixed_dictionaries(
         "data": st.fixed_dictionaries({}, optional={
             "train": st.sampled_from(["/x/a.conll", ["/x/a.conll", "/x/*.csv"]]), "validation": st.just({"dev": "/x/b.conll"}),
             "text": st.none() | words | st.integers(0, 9), "labels": st.none() | st.lists(words) | st.dictionaries(words, st.integers()),
-            "delimiter": st.none() | words, "header": st.booleans(),
+            "delimiter": st.none() | words.filter(lambda word: len(word) == 1), "header": st.booleans(),
         }),
         "train": st.fixed_dictionaries({}, optional={
             "learning_rate": st.floats(1e-12, 1), "max_steps": st.none() | st.integers(1), "schedule": st.sampled_from(["linear", "cosine"])
@@ -323,7 +317,7 @@ def test_the_table_has_every_setting_of_a_resolved_config():
         return {
             name
             for key, value in tree.items()
-            for name in (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key])
+            for name in (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key])
         }
 
     written = load_config(flags=[("task", "classify"), ("track", "tensorboard")]).written

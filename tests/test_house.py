@@ -39,7 +39,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def rooms_of(names: Iterator[str]) -> set[str]:
     """Return the rooms among imported names; the version may be asked for anywhere."""
-    ours = (name.split(".") for name in names if name.split(".")[0] == "tunny" and name != "tunny.__version__")
+    ours = (name.split(".") for name in names if name.split(".")[0] == "tunny")
     return {parts[1] if len(parts) > 1 else "__init__" for parts in ours}
 
 

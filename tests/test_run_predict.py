@@ -180,3 +180,11 @@ def test_an_evaluation_folder_that_cannot_be_written_is_an_error_in_words(tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
         tunny.evaluate(trained("ner").model, trained("ner").validation, tmp_path / "file" / "out")
+
+
+def test_an_evaluation_never_replaces_what_it_did_not_write(tmp_path):
+    (tmp_path / "mine").mkdir()
+    write(tmp_path / "mine" / "notes.txt", "keep me")
+    with pytest.raises(RunError, match=r"holds 'notes\.txt', which an evaluation would replace"):
+        run.evaluate(str(trained("ner").model), [str(tmp_path / "x.conll")], str(tmp_path / "mine"), FileSettings())
+    assert (tmp_path / "mine" / "notes.txt").read_text("utf-8") == "keep me"

@@ -5,8 +5,9 @@ Names are loaded when they are used: `import tunny` alone imports neither torch 
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["Config", "Example", "Span", "TunnyError", "UserError", "evaluate", "load", "predict", "train"]
+from tunny.core.version import __version__
+
+__all__ = ["Config", "Example", "Span", "TunnyError", "UserError", "__version__", "evaluate", "load", "predict", "train"]
 
 if TYPE_CHECKING:
     from tunny.api import evaluate, predict, train

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tunny import __version__
+from tunny.core.errors import Stopped, TunnyError
+from tunny.core.version import __version__
 
 app = typer.Typer(name="tunny", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -96,7 +97,7 @@ def show_config(
     if schema:
         print(json.dumps(settings.settings_schema(), indent=2))
     elif markdown:
-        settings.write_docs()
+        sys.stdout.write(settings.settings_markdown())
     elif config is not None or _flags:
         sys.stdout.write(settings.saved_yaml(settings.load_config(config, _flags)))
     else:
@@ -130,6 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = _explain(error)
     except KeyboardInterrupt:
         code = 130
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        code = stopped.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -160,11 +164,8 @@ def _is_setting(name: str) -> bool:
 
 def _explain(error: Exception) -> int:
     """Print an error for the user and return its exit code; what we did not foresee keeps its traceback."""
-    from tunny.core.errors import Stopped, TunnyError
-
     if isinstance(error, TunnyError):
-        prefix = "" if isinstance(error, Stopped) else "error: "
-        print("\n".join(f"{prefix}{line}" for line in str(error).splitlines()), file=sys.stderr)
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return error.exit_code
     if hasattr(error, "format_message"):  # an error of usage: typer has these from click, or from a copy of its own
         print(f"error: {error.format_message()}{_instead(error)}", file=sys.stderr)

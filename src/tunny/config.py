@@ -1,6 +1,5 @@
 """All settings in one typed tree, and how it is put together: defaults < YAML < environment and .env < flags < --params."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -38,7 +37,7 @@ class Config(Settings):
 
     name: str = Field("tunny", min_length=1, description="name of the model, on its card")
     output_dir: str = Field("runs/tunny", min_length=1, description="run folder")
-    seed: int = Field(42, ge=0, description="of the new head, the order of rows and dropout")
+    seed: int = Field(42, ge=0, le=2**63 - 1, description="of the new head, the order of rows and dropout")
     task: TaskSettings
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
@@ -117,8 +116,12 @@ def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Con
     names = ["train", "validation", "test"] + (["labels"] if isinstance(config.data.labels, str) else [])
     paths = {name: used(getattr(config.data, name)) for name in names}
     data = config.data.model_copy(update=paths)
+    folders = {name: used(getattr(config.model, name)) for name in ("name", "tokenizer")}
+    folders = {name: folder for name, folder in folders.items() if folder and Path(folder).is_dir()}  # the others are Hub ids
+    model = {**written["model"], **{name: kept(folder, written["model"][name]) for name, folder in folders.items()}}
     saved = {**written["data"], **{name: kept(value, written["data"][name]) for name, value in paths.items()}}
-    return Resolved(config.model_copy(update={"data": data}), {**written, "data": saved})
+    config = config.model_copy(update={"data": data, "model": config.model.model_copy(update=folders)})
+    return Resolved(config, {**written, "data": saved, "model": model})
 
 
 def load_file_settings(flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None) -> FileSettings:
@@ -168,11 +171,6 @@ def settings_markdown() -> str:
             lines += ["", f"## {head or 'Top level'}", "", "| setting | type | default | meaning |", "|---|---|---|---|"]
         lines.append(f"| `{name}` | {kind.replace('|', 'or')} | `{default}` | {meaning} |")
     return "\n".join(lines) + "\n"
-
-
-def write_docs() -> None:
-    """Write docs/config.md to standard output."""
-    sys.stdout.write(settings_markdown())
 
 
 def saved_yaml(resolved: Resolved[Config]) -> str:

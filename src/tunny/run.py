@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import nn
 
-from tunny import __version__
 from tunny.config import Config, FileSettings, saved_yaml
 from tunny.core.console import choice, copy_to, mark, progress, say
 from tunny.core.errors import ConfigError, did_you_mean
@@ -26,9 +25,10 @@ from tunny.core.files import (
 )
 from tunny.core.settings import Resolved, flat, yaml_layer
 from tunny.core.signals import StopRequest, watch_signals
+from tunny.core.version import __version__
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder, check_window
-from tunny.data.labels import given_names
+from tunny.data.labels import given_names, types_of
 from tunny.data.prepare import Dataset, Split, encode_splits, read_splits, require_labels
 from tunny.data.read import read
 from tunny.data.settings import DataSettings, split_paths
@@ -39,7 +39,7 @@ from tunny.engine.precision import Precision, choose_precision
 from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import number
-from tunny.evaluation.score import Scores, evaluate_to, score
+from tunny.evaluation.score import Scores, evaluate_to, require_own, score
 from tunny.ship.folder import ModelFacts, save_model
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.base import Task
@@ -47,9 +47,9 @@ from tunny.tasks.layers import depth_of
 from tunny.tasks.model import Loaded, load_model, load_tokenizer, make_task
 from tunny.tasks.sampling import label_counts, row_weights
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
-from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, may_write
+from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, may_write, used_bytes
 from tunny.training.loop import Job, fit
-from tunny.training.trackers import make_trackers
+from tunny.training.trackers import make_trackers, started
 
 FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint", "evaluate"}  # settings that do not decide the weights
 
@@ -122,16 +122,14 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
         checkpoint = checkpoints.newest(_changed(folder, resolved)) if resume else None
         precision = _precision(resolved.settings, backend, checkpoint)
         job = _job(folder, resolved, prepared, backend, precision, checkpoints, stop)
-        if overwrite and not resume:
-            clear(folder)
-        with disk_errors(folder), copy_to(folder / "run.log", began):
-            _begin(folder, resolved, prepared, checkpoint, resume)
-            for tracker in job.trackers:
-                tracker.start(resolved.written, checkpoint.progress.step if checkpoint else 0)
-            progress = fit(job, checkpoint)
-            for tracker in job.trackers:
-                tracker.close()
-            _finish(folder, resolved, prepared, job)
+        with disk_errors(folder):
+            if overwrite:
+                clear(folder)
+            with copy_to(folder / "run.log", began):
+                _begin(folder, resolved, prepared, checkpoint, resume)
+                with started(job.trackers, resolved.written, checkpoint.progress.step if checkpoint else 0):
+                    progress = fit(job, checkpoint)
+                _finish(folder, resolved, prepared, job)
         manifest = read_json(folder / MANIFEST)
         write_json(folder / MANIFEST, {**manifest, "finished": True, "steps": progress.step, "best_step": progress.best_step})
     return folder
@@ -150,7 +148,7 @@ def _config_digest(resolved: Resolved[Config], prepared: Prepared) -> str:
     deciding["train"] = {key: value for key, value in deciding["train"].items() if key != "log_every_steps"}
     deciding["engine"] = {key: value for key, value in deciding["engine"].items() if key in ("micro_batch_limit", "device")}
     deciding["data"] = {name: split.digest for name, split in prepared.dataset.splits.items() if name != "test"}
-    return digest_bytes(dump_json(deciding), prepared.encoder.digest)
+    return digest_bytes(dump_json(deciding), dump_json(prepared.dataset.labels.names), prepared.encoder.digest)
 
 
 def _changed(folder: Path, resolved: Resolved[Config]) -> str:
@@ -158,7 +156,7 @@ def _changed(folder: Path, resolved: Resolved[Config]) -> str:
     if not (folder / CONFIG).exists():
         return ""
     before, now = dict(flat(yaml_layer(folder / CONFIG).values)), dict(flat(resolved.written))
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name) and name.partition(".")[0] not in FREE_TO_CHANGE]
     return "; ".join(f"{name} is {now.get(name)!r} and was {before.get(name)!r}" for name in names)
 
 
@@ -209,7 +207,7 @@ def _job(
             values |= {f"{names[split.name]}/{name}": value for name, value in found.metrics.items()}
         return values
 
-    require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last), "training")
+    require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
     return Job(
         task, model, rows, row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
         config.seed, config.train, config.checkpoint, config.engine.micro_batch_limit, backend, precision,
@@ -236,7 +234,8 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     for name, split in prepared.dataset.splits.items():
         if name != "train":
             found[name] = evaluate_to(
-                folder / name, job.model, job.task, encoded_chunks(split), job.backend.device, job.precision, split.audit,
+                folder / name, job.model, job.task, encoded_chunks(split), job.backend.device, job.precision,
+                split.audit.joined(prepared.dataset.audit),
                 model_name=str(folder / "model"), data_name=", ".join(split.files),
             )  # fmt: skip
     facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.precision.name)
@@ -255,10 +254,9 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
 
 
 def _remembered(data: DataSettings) -> DataSettings:
-    """Return what using the model again needs to know of the data: columns, and label names where these were given."""
-    return data.model_copy(
-        update={"train": None, "validation": None, "test": None, "max_examples": None, "format": "auto", "labels": given_names(data)}
-    )
+    """Return what using the model again needs to know of the data: what columns and labels mean, not how a file is written."""
+    columns = ("text", "text_b", "label", "tokens", "tags", "id", "header", "label_separator", "overlaps", "on_error")
+    return DataSettings(**{name: getattr(data, name) for name in columns}, labels=given_names(data))
 
 
 def _say_scores(name: str, scores: Scores, report: Path) -> None:
@@ -271,12 +269,14 @@ def _say_scores(name: str, scores: Scores, report: Path) -> None:
 
 def evaluate(model: str, data: list[str], out: str, given: FileSettings) -> Scores:
     """Score a model folder on labelled data and write an evaluation folder (`tunny evaluate`)."""
+    folder = Path(out).absolute()
+    require_own(folder)
     with watch_signals():
         predictor = load(model, engine=given.engine, task=given.task)
         settings = _columns(predictor, given.data)
         split = _read_for(predictor, data, settings)
         scores = evaluate_to(
-            Path(out), predictor.model, predictor.task, encoded_chunks(split), predictor.device, predictor.precision,
+            folder, predictor.model, predictor.task, encoded_chunks(split), predictor.device, predictor.precision,
             split.audit, model_name=model, data_name=", ".join(data),
         )  # fmt: skip
         _say_scores("evaluation", scores, Path(out) / "report.md")
@@ -288,10 +288,11 @@ def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> 
     labels = predictor.task.labels
     dataset = read_splits({"data": data}, {"data": settings}, labels.kind, labels)
     split = encode_splits(dataset, predictor.encoder).splits["data"]
-    types = {name.partition("-")[2] for name in labels.names if "-" in name} if labels.kind in ("ner", "chunk") else set(labels.names)
+    types = types_of(labels.names) if labels.kind in ("ner", "chunk") else labels.names
     for name, count in split.label_counts.items():
         if labels.kind != "regress" and name not in types:
             split.audit.event("labels the model does not know", name, f"{count} times; counted as errors")
+    split.audit.add(dataset.audit)
     for line in [*split.audit.notes, *split.audit.lines("data")]:
         say(line)
     return split

@@ -9,7 +9,10 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from tests.data.reading import Reading, written
 from tunny.core.errors import DataError
+from tunny.data.audit import Audit
 from tunny.data.example import Span
+from tunny.data.read import read
+from tunny.data.settings import DataSettings
 
 SENTENCES = [
     (["Anna", "Berg", "flew", "to", "Oslo", "."], ["B-PER", "I-PER", "O", "O", "B-LOC", "O"]),
@@ -285,3 +288,29 @@ def test_no_file_says_what_is_near(tmp_path):
 
 def test_spans_are_named_tuples(tmp_path):
     assert Reading(written(tmp_path, "a.conll", conll()))[0].spans[0] == Span(0, 9, "PER")
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("classify", "no label"), ("regress", "no label")])
+def test_spans_are_no_labels_of_a_sequence_task(tmp_path, kind, wanted):
+    (tmp_path / "a.conll").write_text("Anna\tB-PER\nsleeps\tO\n", "utf-8")
+    with pytest.raises(DataError, match=wanted):
+        list(read([str(tmp_path / "a.conll")], DataSettings(), kind, Audit()))
+
+
+def test_the_text_is_not_guessed_where_several_columns_are_left(tmp_path):
+    (tmp_path / "a.csv").write_text("date,tweet,label\n2020,fine,x\n", "utf-8")
+    with pytest.raises(DataError, match="no column for the text; there are: date, tweet, label"):
+        list(read([str(tmp_path / "a.csv")], DataSettings(), "classify", Audit()))
+
+
+def test_white_space_at_the_edges_of_a_token_is_not_of_the_word(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["in", "\\u00a0Paris ", "now"], "tags": ["O", "B-LOC", "O"]}\n', "utf-8")
+    [example] = read([str(tmp_path / "a.jsonl")], DataSettings(), "ner", Audit())
+    assert [example.text[span.start : span.end] for span in example.spans] == ["Paris"]
+    assert [example.text[start:end] for start, end in example.words] == ["in", "Paris", "now"]
+
+
+def test_a_file_of_bad_lines_is_no_empty_file(tmp_path):
+    (tmp_path / "a.jsonl").write_text("{broken\n", "utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: expected a JSON object"):
+        list(read([str(tmp_path / "a.jsonl")], DataSettings(format="jsonl"), "ner", Audit(), labels_needed=False))

@@ -224,3 +224,38 @@ def test_without_its_package_the_embedded_model_is_asked_of_the_hub(monkeypatch,
     monkeypatch.setattr(loading, "EMBEDDED_PACKAGE", "no_such_package")
     assert locate("embedded") == loading.EMBEDDED_HUB_ID
     assert "is not installed; asking the Hub" in capsys.readouterr().err
+
+
+def with_head(tiny_bert, folder, names):
+    """Save a classifier whose rows are told apart by their bias."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tiny_bert, id2label=dict(enumerate(names)), label2id={name: at for at, name in enumerate(names)}, num_labels=len(names)
+    )
+    with torch.no_grad():
+        model.classifier.bias.copy_(torch.arange(len(names)).float() + 1)
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder)
+    return ModelSettings(name=str(folder))
+
+
+def loaded_with(model_settings, names):
+    return load_model(model_settings, load_tokenizer(model_settings), LabelSet("classify", names), torch.device("cpu"), 1)
+
+
+def test_a_head_is_matched_to_the_labels_by_name(tiny_bert, tmp_path):
+    settings = with_head(tiny_bert, tmp_path / "m", ("sea", "land", "trade"))
+    model = loaded_with(settings, ("land", "trade", "sea"))
+    assert model.classifier.bias.tolist() == [2.0, 3.0, 1.0]
+
+
+def test_a_head_for_other_labels_is_made_anew_and_said(tiny_bert, tmp_path, capsys):
+    settings = with_head(tiny_bert, tmp_path / "m", ("negative", "positive"))
+    model = loaded_with(settings, ("entailment", "not_entailment"))
+    assert model.classifier.bias.tolist() == [0.0, 0.0]
+    assert "the model's own knows other labels: negative, positive" in capsys.readouterr().err
+
+
+def test_a_head_for_other_labels_is_refused_where_a_new_one_is_not_wanted(tiny_bert, tmp_path):
+    settings = with_head(tiny_bert, tmp_path / "m", ("negative", "positive")).model_copy(update={"new_head": False})
+    with pytest.raises(ModelError, match="its head knows negative, positive, not entailment, not_entailment"):
+        loaded_with(settings, ("entailment", "not_entailment"))

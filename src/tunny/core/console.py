@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO, TypeVar
 
+from tunny.core.errors import Stopped, TunnyError
+
 T = TypeVar("T")
 
 _copies: list[TextIO] = []
@@ -49,6 +51,9 @@ def copy_to(path: Path, since: int) -> Iterator[None]:
         _copies.append(file)
         try:
             yield
+        except (TunnyError, Stopped) as error:  # the command line prints it
+            file.write(f"{error}\n")
+            raise
         finally:
             _copies.remove(file)
 

@@ -6,8 +6,8 @@ TunnyError            1  our fault
     DataError            a file, a row, a span
     ModelError           a model folder or name
     RunError             a run folder, a checkpoint, the disk
-  Stopped       130, 143  a signal, after saving
-  TrainingFailed      2  the loss is not finite, or memory does not suffice
+    TrainingFailed       the loss is not finite, or memory does not suffice
+Stopped         130, 143  a signal, after saving; no Exception
 """
 
 import difflib
@@ -47,8 +47,8 @@ class TrainingFailed(UserError):
     """Training cannot go on: a loss that is not finite, or no memory for a single row."""
 
 
-class Stopped(TunnyError):
-    """A signal stopped the work, after what could be saved was saved."""
+class Stopped(BaseException):
+    """A signal stopped the work, after what could be saved was saved. No `except Exception` on the way can swallow it."""
 
     def __init__(self, signum: int, message: str = ""):
         name = signal.Signals(signum).name

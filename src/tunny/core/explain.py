@@ -20,7 +20,7 @@ def describe(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, st
     """Yield `(dotted name, type, default, meaning)` of every setting, sections before what stands in them."""
     for name, info in model.model_fields.items():
         inner = models_in(info.annotation)
-        if inner:
+        if any(section.model_fields for section in inner):
             rows: dict[str, tuple[str, str, str, str]] = {}
             for row in (row for section in inner for row in describe(section, f"{prefix}{name}.")):
                 types_ = [*rows.get(row[0], row)[1].split(" | "), *row[1].split(" | ")]
@@ -44,7 +44,8 @@ def _type_name(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     sections = models_in(annotation)
     if sections:
-        return f"settings as {{{next(iter(sections[0].model_fields))}: ...}}"
+        first = next(iter(sections[0].model_fields), None)
+        return f"settings as {{{first}: ...}}" if first else "{} | null"
     if annotation is None or annotation is type(None):
         return "null"
     if origin is typing.Annotated:

@@ -1,7 +1,7 @@
 """Files on disk: folders that appear whole or not at all, digests, the lock of a run folder, free space.
 
-A folder is written under a temporary name beside its target, every file is synced, and one rename makes it visible;
-a process killed at any moment leaves either nothing or the whole. It costs one fsync a file.
+A folder or file is written under a temporary name beside its target, synced, and renamed; a process killed at any moment leaves
+either nothing or the whole (a folder that replaces another may be missing for an instant). It costs one fsync a file.
 """
 
 import contextlib
@@ -65,17 +65,32 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all (temporary name, sync, rename)."""
-    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+@contextlib.contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `target` when the block ends without an error; else nothing stays, new folders included."""
+    if target.is_dir():
+        raise RunError(f"{target}: cannot be written: it is a folder. Name a file.")
+    temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    missing = [folder for folder in target.parents if not folder.exists()]
     try:
-        temporary.write_text(text, "utf-8", newline="")
+        if missing:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
         _sync(temporary)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
+        raise no_space(error, target) from error
+    finally:
         with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise no_space(error, path) from error
+            temporary.unlink(missing_ok=True)
+            for folder in missing:
+                folder.rmdir()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with new_file(path) as temporary:
+        temporary.write_text(text, "utf-8", newline="")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -162,9 +177,12 @@ def locked(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise RunError(f"{folder}: is in use by {holder}. Wait for it to end or choose another output_dir.") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+        except OSError as error:
+            raise no_space(error, folder) from error
         try:
             yield
         finally:

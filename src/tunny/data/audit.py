@@ -44,6 +44,13 @@ class Audit:
         for text in other.notes:
             self.note(text)
 
+    def joined(self, other: "Audit") -> "Audit":
+        """Return both in one."""
+        joint = Audit()
+        joint.add(self)
+        joint.add(other)
+        return joint
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that is saved."""
         return {"counts": dict(sorted(self.counts.items())), "events": self.events, "notes": self.notes}

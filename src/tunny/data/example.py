@@ -26,8 +26,3 @@ class Example:
     document: str | None = None  # examples of one document stay together in splits
     words: tuple[tuple[int, int], ...] | None = None  # character ranges, where the source was tokenised
     meta: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def labelled(self) -> bool:
-        """Say whether there is anything to learn from or to score against."""
-        return self.spans is not None or self.labels is not None or self.score is not None

@@ -30,7 +30,10 @@ def given_names(settings: DataSettings) -> list[str] | None:
         path = Path(given)
         if not path.is_file():
             raise DataError(f"{given}: no such file (data.labels: a list, a mapping, or a file with one label a line)")
-        given = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        try:
+            given = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise DataError(f"{given}: expected UTF-8 text, found byte {error.object[error.start]:#04x} (data.labels)") from error
     if isinstance(given, dict):
         by_id = given
         if sorted(given.values()) != list(range(len(given))):

@@ -4,6 +4,7 @@ The digest of examples covers the bytes of the files and the settings of reading
 the tokenizer and the settings of encoding. Whatever changes gives another name, so a stale cache cannot be met.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -16,7 +17,7 @@ import numpy as np
 
 from tunny.core.console import progress, say
 from tunny.core.errors import DataError
-from tunny.core.files import TEMPORARY, digest_bytes, digest_file, dump_json, new_folder, read_json, write_json
+from tunny.core.files import TEMPORARY, digest_bytes, digest_file, dump_json, new_folder, no_space, read_json, write_json
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.example import Example
@@ -26,7 +27,7 @@ from tunny.data.settings import TOKEN_KINDS, DataSettings
 from tunny.data.source import find_files
 from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, to_rows, write_batches
 
-VERSION = "2"  # of what reading and encoding give; raising it makes every cache anew
+VERSION = "3"  # of what reading and encoding give; raising it makes every cache anew
 CHUNK_CHARACTERS = 1_000_000
 ABANDONED_SECONDS = 86_400  # age at which an unfinished folder of the cache is nobody's any more
 
@@ -88,10 +89,14 @@ def chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 def _make_room(folder: Path) -> None:
     """Make a folder of the cache and remove what was left in it by a killed process, not what another one writes now."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise no_space(error, folder) from error
     for path in folder.glob(f"{TEMPORARY}*"):
-        if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def read_splits(
@@ -113,7 +118,10 @@ def read_splits(
 
 def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: str, given: Sequence[str] | None) -> Split:
     files = [file for pattern in paths for file in find_files(pattern)]
-    digests = {str(file): digest_file(file) for file in files}
+    try:
+        digests = {str(file): digest_file(file) for file in files}
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
     relevant = settings.model_dump(mode="json", exclude={"train", "validation", "test"})
     key = digest_bytes(VERSION, kind, dump_json(relevant), dump_json(given), *(f"{file.name}:{digests[str(file)]}" for file in files))
     folder = cache_folder() / "examples" / key
@@ -166,9 +174,7 @@ def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
         with new_folder(folder) as temporary:
             write_batches(temporary / "windows.arrow", WINDOWS, batches())
             write_json(temporary / "audit.json", audit.to_json())
-    joint = Audit()
-    joint.add(split.audit)
-    joint.add(Audit.from_json(read_json(folder / "audit.json")))
+    joint = split.audit.joined(Audit.from_json(read_json(folder / "audit.json")))
     return Split(split.name, split.folder, split.digest, joint, split.label_counts, split.files, folder)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
+import pyarrow as pa
+
 from tunny.core.errors import DataError
 from tunny.data.audit import Audit
 from tunny.data.example import Example
@@ -54,4 +56,7 @@ def _read_all(
         for path in find_files(pattern):
             found, reason = find_format(path, settings)
             audit.note(f"{path.name}: format {found} ({reason})")
-            yield from READERS[found](Source(path, settings, kind, names, audit, labels_needed))
+            try:
+                yield from READERS[found](Source(path, settings, kind, names, audit, labels_needed))
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(f"{path}: cannot be read: {error}") from error

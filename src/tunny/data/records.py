@@ -7,7 +7,7 @@ taken is noted in the audit. Cells of text files may hold lists as JSON or, for 
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunny.core.errors import DataError, did_you_mean
@@ -17,7 +17,7 @@ from tunny.data.tags import Scheme, SchemeFinder, tags_to_spans
 
 Key = str | int
 Numbered = Iterator[tuple[int, Mapping[Any, Any]]]  # place and record
-_TOKENS = ("tokens", "words", "token", "Sentence")
+_TOKENS = ("tokens", "words", "token")
 _TEXT = ("text", "sentence", "content", "document", "body", "sentence1", "premise", "question1", "text_a")
 _TEXT_B = ("text_b", "sentence2", "hypothesis", "question2")
 _LABEL = {
@@ -61,19 +61,21 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
 
     tokens = tags = spans = label = None
     if source.for_tokens:
-        tokens = pick(wanted.tokens, _TOKENS) if wanted.text is None or wanted.tokens is not None else None
+        candidates = ("sentence",) if {"sentence", "slot"} <= set(lower) else _TOKENS
+        tokens = pick(wanted.tokens, candidates) if wanted.text is None or wanted.tokens is not None else None
         if tokens is not None:
-            tags = pick(wanted.tags, (f"{source.kind}_tags", "tags", "labels", f"{source.kind}", "ner_tags", "Slot", "tag"))
+            tags = pick(wanted.tags, (f"{source.kind}_tags", "tags", "labels", f"{source.kind}", "ner_tags", "slot", "tag"))
         if tags is None:
-            spans = pick(wanted.label, _SPANS)
+            spans = pick(wanted.label, _SPANS) if source.kind != "pos" else None  # a part of speech belongs to a word of the source
             tokens = None if spans is not None and wanted.tokens is None else tokens
     else:
         label = pick(wanted.label, _LABEL[source.kind])
     text = None if tokens is not None else pick(wanted.text, _TEXT)
-    if text is None and tokens is None:
-        text = next((key for key in keys if key not in {label, spans}), None) if wanted.text is None else None
     text_b = pick(wanted.text_b, () if source.for_tokens or wanted.text is not None else _TEXT_B)
     columns = Columns(pick(wanted.id, ("id",)), text, text_b, tokens, tags, label, spans)
+    free = [key for key in keys if key not in vars(columns).values()]
+    if text is None and tokens is None and wanted.text is None and len(free) == 1:
+        columns = replace(columns, text=free[0])  # the only column left can be nothing else
     _require(source, columns, keys)
     taken = {name: key for name, key in vars(columns).items() if key is not None}
     source.audit.note(f"{source.path.name}: columns " + ", ".join(f"{name} = {key}" for name, key in taken.items()))
@@ -199,7 +201,9 @@ def tokens_to_example(
     position = 0
     for number, token in enumerate(tokens):
         text = "" if token is None else str(token)
-        words.append((position, position + len(text)))
+        inner = text.strip() or text  # white space at the edges of a token is text, but not of the word
+        start = position + text.index(inner)
+        words.append((start, start + len(inner)))
         gap = " " if number + 1 < len(tokens) and (spaces is None or spaces[number]) else ""
         pieces += [text, gap]
         position += len(text) + len(gap)
@@ -243,7 +247,9 @@ def as_list(value: Any, what: str) -> list[Any]:
 def _json_list(text: str, what: str) -> list[Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:
+        if text.startswith(("['", '["', "[{")):
+            raise ValueError(f"expected {what} as JSON, found {text[:40]!r}") from None
         return text.split()
     if not isinstance(value, list):
         raise ValueError(f"expected {what} as a list, found {text[:40]!r}")
@@ -264,7 +270,7 @@ def as_score(value: Any) -> float:
     """Return a score; raise ValueError for what is no finite number."""
     try:
         score = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"expected a number as the score, found {value!r}") from None
     if not math.isfinite(score):
         raise ValueError(f"expected a finite score, found {value!r}")

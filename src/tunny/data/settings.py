@@ -1,6 +1,5 @@
 """The settings of the `data` and `encode` sections."""
 
-import codecs
 import glob
 import os
 from pathlib import Path
@@ -34,7 +33,7 @@ class DataSettings(Settings):
     header: bool = Field(True, description="csv, tsv: the first row names the columns; false: columns are numbers from 0")
     delimiter: str | None = Field(None, description="csv, tsv, conll: what separates columns; absent: found by looking")
     quoting: Literal["auto", "csv", "none"] = Field(
-        "auto", description="csv, tsv: whether double quotes enclose cells; auto: csv if every quote in the file is well-formed"
+        "auto", description="csv, tsv: whether double quotes enclose cells; auto: csv, but for tsv only if every quote is well-formed"
     )
     encoding: str = Field("utf-8", description="text encoding of the files; a byte order mark is understood")
     labels: list[str] | dict[str, int] | str | None = Field(
@@ -53,9 +52,17 @@ class DataSettings(Settings):
     @classmethod
     def _known_encoding(cls, value: str) -> str:
         try:
-            codecs.lookup(value)
+            "".encode(value)  # hex and its like are codecs, but not of text
         except LookupError:
             raise ValueError(f"no encoding is called {value!r}; for example utf-8, utf-16, cp1252 or latin-1") from None
+        return value
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, value: str | None) -> str | None:
+        value = None if value is None else value.replace("\\t", "\t")
+        if value is not None and len(value) != 1:
+            raise ValueError("expected one character, or \\t for a tab")
         return value
 
     @field_validator("validation")
@@ -94,7 +101,8 @@ def split_paths(value: str | list[str] | dict[str, str] | None) -> dict[str, lis
 
 
 def resolve_path(path: str, beside: Path | None) -> str:
-    """Return a path as it is, or taken from the config's folder where only that exists."""
+    """Return a path as it is, `~` expanded, or taken from the config's folder where only that exists."""
+    path = os.path.expanduser(path)
     if beside is None or os.path.isabs(path) or glob.glob(path):
         return path
     near = os.path.join(beside, path)

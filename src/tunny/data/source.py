@@ -8,12 +8,12 @@ import codecs
 import contextlib
 import glob
 import json
-import math
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -110,10 +110,9 @@ class Source:
         written = (example.id, example.text, example.text_b or "", *(example.labels or ()), *(span.label for span in spans))
         if any(map(_SURROGATE.search, written)):
             return "the text or a label holds half of a surrogate pair, which is no character"
-        if self.labels_needed and not example.labelled:
+        wanted = example.spans if self.for_tokens else example.score if self.kind == "regress" else example.labels
+        if self.labels_needed and wanted is None:
             return "no label; every row needs one here"
-        if example.score is not None and not math.isfinite(example.score):
-            return f"expected a finite score, found {example.score}"
         for start, end, label in spans:
             if self.types is not None and label not in self.types:
                 return f"label {label!r} is not in data.labels{did_you_mean(label, self.types)}"
@@ -141,10 +140,13 @@ class Source:
         return self._without_overlaps(line, trimmed)
 
     def _without_overlaps(self, line: int | str, spans: list[Span]) -> tuple[Span, ...]:
+        spans = sorted(dict.fromkeys(spans))
+        if all(before.end <= after.start for before, after in pairwise(spans)):
+            return tuple(spans)
         rule = self.settings.overlaps
         key = (lambda s: (s.start - s.end, s.start, s.label)) if rule == "longest" else (lambda s: (s.start, -s.end, s.label))
         kept: list[Span] = []
-        for span in sorted(dict.fromkeys(spans), key=key):
+        for span in sorted(spans, key=key):
             rival = next((other for other in kept if span.start < other.end and other.start < span.end), None)
             if rival is None:
                 kept.append(span)
@@ -160,6 +162,8 @@ class Source:
 
     def name_of(self, value: Any) -> str:
         """Return a label's name: integers count into the label names where the user gave these."""
+        if isinstance(value, (list, dict)):
+            raise ValueError(f"expected one label, found {value!r}")
         text = str(value).strip() if not isinstance(value, float) or not value.is_integer() else str(int(value))
         if self.names is None or text in self.names:
             return text

@@ -4,12 +4,12 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from tunny.core.errors import ConfigError, did_you_mean
-from tunny.core.files import TEMPORARY, no_space
+from tunny.core.files import new_file
 from tunny.tasks.token import tag_words
 
 FORMATS = ("jsonl", "csv", "conll", "parquet")
@@ -73,7 +73,7 @@ def _write_parquet(out: str, predictions: Iterable[tuple[Prediction, Words]]) ->
     count, writer = 0, None
     rows: list[Prediction] = []
 
-    with _whole(Path(out)) as temporary:
+    with new_file(Path(out).absolute()) as temporary:
         for prediction, _ in predictions:
             count += 1
             rows.append(_flat(prediction))
@@ -103,23 +103,5 @@ def _opened(out: str) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
-    with _whole(Path(out)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with new_file(Path(out).absolute()) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         yield file
-
-
-@contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `target` when the block ends without an error; else nothing stays, folders included."""
-    temporary = target.with_name(f"{TEMPORARY}{target.name}")
-    missing = [folder for folder in target.parents if not folder.exists()]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        raise no_space(error, target) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-            for folder in missing:
-                folder.rmdir()

@@ -11,12 +11,15 @@ import torch
 from torch import nn
 
 from tunny.core.console import progress
+from tunny.core.errors import RunError
 from tunny.core.files import new_folder, write_json, write_text
 from tunny.data.audit import Audit
 from tunny.engine.precision import Precision
 from tunny.evaluation.predict import Chunk, predict
 from tunny.evaluation.report import report
 from tunny.tasks.base import Task
+
+FILES = ("metrics.json", "predictions.jsonl", "report.md")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,15 @@ def score(
             predictions.write(json.dumps(answer.prediction, ensure_ascii=False) + "\n")
     metrics = {**scorer.metrics(), "loss": loss / targets if targets else None}
     return Scores(task.labels.kind, examples, metrics, scorer.per_label(), time.monotonic() - started)
+
+
+def require_own(folder: Path) -> None:
+    """Raise RunError where a folder holds anything that an evaluation did not write: it would be lost."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: expected a folder for the evaluation, found a file. Choose another --out.")
+    theirs = sorted(path.name for path in folder.glob("*") if path.name not in FILES)
+    if theirs:
+        raise RunError(f"{folder}: holds {theirs[0]!r}, which an evaluation would replace. Choose an empty or new folder for --out.")
 
 
 def evaluate_to(

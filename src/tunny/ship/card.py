@@ -3,7 +3,7 @@
 from typing import Any
 
 from tunny.core.settings import dump_yaml
-from tunny.data.labels import LabelSet
+from tunny.data.labels import LabelSet, types_of
 from tunny.data.settings import TOKEN_KINDS
 from tunny.evaluation.report import ORDER, number, table
 
@@ -19,7 +19,7 @@ def model_card(kind: str, labels: LabelSet, about: dict[str, Any]) -> str:
     head = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": ["tunny", kind]}
     if "/" in about["base_model"] and not about["base_model"].startswith((".", "/", "~")):
         head["base_model"] = about["base_model"]
-    names = sorted({name.partition("-")[2] for name in labels.names if "-" in name}) if kind in ("ner", "chunk") else list(labels.names)
+    names = sorted(types_of(labels.names)) if kind in ("ner", "chunk") else list(labels.names)
     lines = ["---", dump_yaml(head).rstrip(), "---", "", f"# {about['name']}", ""]
     lines += [f"{_TITLES[kind]}, fine-tuned from `{about['base_model']}` with Tunny {about['version']}.", ""]
     lines += ["## Labels", "", ", ".join(f"`{name}`" for name in names), "", "## Data", ""]

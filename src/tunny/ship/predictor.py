@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tunny.core.console import choice
@@ -25,12 +26,12 @@ Text = str | tuple[str, str]  # a text, or the two texts of a pair
 class Predictor:
     """Model, tokenizer and decoding in one; it holds the weights in memory."""
 
-    def __init__(self, model: nn.Module, task: Task, encoder: Encoder, facts: ModelFacts, engine: Any, precision: Precision):
+    def __init__(self, model: nn.Module, task: Task, encoder: Encoder, facts: ModelFacts, device: torch.device, precision: Precision):
         self.model = model
         self.task = task
         self.encoder = encoder
         self.facts = facts
-        self.device = engine.device
+        self.device = device
         self.precision = precision
 
     def predict(self, texts: Sequence[Text]) -> list[dict[str, Any]]:
@@ -65,6 +66,8 @@ def load(
     facts = read_facts(name, loaded, task)
     backend = choose_backend(engine)
     wanted, reason = (facts.precision, "as in training") if engine.precision == "auto" else (engine.precision, "engine.precision")
+    if wanted == "fp16" and engine.precision == "auto" and backend.device.type == "cpu":
+        wanted, reason = "fp32", "training used fp16, which is for GPUs"
     precision = choose_precision(wanted, backend.device, reason)
     model = load_finished(str(folder), facts.task.kind, backend.device, revision)
     choice(
@@ -73,4 +76,4 @@ def load(
         "as in training" if Path(name, "tunny.json").is_file() else "default",
     )
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, facts.encode)
-    return Predictor(model, make_task(facts.task, facts.labels, loaded.padding), encoder, facts, backend, precision)
+    return Predictor(model, make_task(facts.task, facts.labels, loaded.padding), encoder, facts, backend.device, precision)

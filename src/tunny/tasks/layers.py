@@ -3,7 +3,6 @@
 import re
 
 _LAYER = re.compile(r"\.(?:layers?|h|blocks?|albert_layer_groups)\.(\d+)\.")
-_HEAD = re.compile(r"^(?:classifier|score|pre_classifier|head|dropout|pooler|logits_proj|sequence_summary)\b|\.pooler\.")
 
 
 def depth_of(name: str) -> int | None:
@@ -11,4 +10,4 @@ def depth_of(name: str) -> int | None:
     layer = _LAYER.search(name)
     if layer:
         return int(layer[1]) + 1
-    return None if _HEAD.search(name) or "embed" not in name else 0
+    return 0 if "embed" in name else None

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import pickle
+import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ def load_tokenizer(settings: ModelSettings) -> Loaded:
     try:
         config = transformers.AutoConfig.from_pretrained(source, revision=settings.revision)
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            settings.tokenizer or source, revision=None if settings.tokenizer else settings.revision, use_fast=True
+            locate(settings.tokenizer) if settings.tokenizer else source,
+            revision=None if settings.tokenizer else settings.revision,
+            use_fast=True,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(_unknown(settings.name, error)) from error
@@ -82,6 +85,10 @@ def load_tokenizer(settings: ModelSettings) -> Loaded:
         )
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ModelError(f"{settings.name}: its tokenizer has no vocabulary. Add tokenizer.json, or name a tokenizer in model.tokenizer.")
+    if len(tokenizer) > getattr(config, "vocab_size", len(tokenizer)):
+        raise ModelError(
+            f"{settings.name}: takes {config.vocab_size} tokens, but its tokenizer has {len(tokenizer)}; they do not belong together"
+        )
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     types = "token_type_ids" in tokenizer.model_input_names and getattr(config, "type_vocab_size", 0) > 1
@@ -107,10 +114,38 @@ def load_model(settings: ModelSettings, loaded: Loaded, labels: LabelSet, device
             f"{settings.name}: its head does not fit {len(names)} labels ({', '.join(made)}). "
             "Set model.new_head: true to replace it, or data.labels to the model's own."
         )
-    if made:
-        choice("head", f"new ({len(names)} outputs)", f"the model has no fitting weights for {', '.join(made)}")
+    reason = f"the model has no fitting weights for {', '.join(made)}" if made else _fit_head(model, loaded.config, labels, settings)
+    if reason:
+        choice("head", f"new ({len(names)} outputs)", reason)
     _freeze(model, settings)
     return model
+
+
+def _fit_head(model: nn.Module, base: Any, labels: LabelSet, settings: ModelSettings) -> str:
+    """Match the rows of a head that a model brings to the labels by name; return why it is made anew, or nothing if it is kept."""
+    had = [str(base.id2label[number]) for number in range(base.num_labels)]
+    if had == list(labels.names) or all(re.fullmatch(r"LABEL_\d+", name) for name in had):
+        return ""
+    prefix = str(model.base_model_prefix)
+    heads = [part for name, part in model.named_modules() if isinstance(part, nn.Linear) and not name.startswith(f"{prefix}.")]
+    (head,) = [part for part in heads if part.out_features == len(had)][-1:]
+    with torch.no_grad():
+        if sorted(had) == sorted(labels.names):
+            rows = [had.index(name) for name in labels.names]
+            head.weight.copy_(head.weight[rows].clone())
+            if head.bias is not None:
+                head.bias.copy_(head.bias[rows].clone())
+            say("head: the model's own, its rows put in the order of the labels")
+            return ""
+        if not settings.new_head:
+            raise ModelError(
+                f"{settings.name}: its head knows {', '.join(had)}, not {', '.join(labels.names)}. "
+                "Set model.new_head: true to replace it, or data.labels to the model's own."
+            )
+        nn.init.normal_(head.weight, std=getattr(base, "initializer_range", 0.02))
+        if head.bias is not None:
+            nn.init.zeros_(head.bias)
+    return f"the model's own knows other labels: {', '.join(had)}"
 
 
 def load_finished(folder: str, kind: str, device: torch.device, revision: str | None = None) -> nn.Module:
@@ -218,6 +253,7 @@ def _unknown(name: str, error: Exception) -> str:
 def _quiet_transformers() -> Any:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else a .bin model makes it ask the Hub for another
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     import transformers
 

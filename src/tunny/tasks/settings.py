@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tunny.core.settings import Settings
 
@@ -28,6 +28,12 @@ class SequenceTaskSettings(Settings):
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of the target spread over all labels")
     sample_by_label: float = Field(0.0, ge=0.0, le=1.0, description=_SAMPLE)
     threshold: float = Field(0.5, gt=0.0, lt=1.0, description="multilabel: the probability from which a label is given")
+
+    @model_validator(mode="after")
+    def _scores_have_no_labels(self) -> "SequenceTaskSettings":
+        if self.kind == "regress" and (self.class_weights or self.label_smoothing or self.sample_by_label):
+            raise ValueError("regress has no labels: class_weights, label_smoothing and sample_by_label do not apply")
+        return self
 
 
 TaskSettings = Annotated[TokenTaskSettings | SequenceTaskSettings, Field(discriminator="kind")]

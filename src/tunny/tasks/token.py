@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tunny.core.errors import ModelError
 from tunny.data.encode import IGNORED
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
@@ -35,6 +36,10 @@ class TokenTask:
         self.padding = padding
         self.metric = "token_accuracy" if settings.kind == "pos" else "f1"
         self.scheme: Scheme = "none" if settings.kind == "pos" else scheme_of(labels.names)
+        if self.scheme == "none" and settings.kind != "pos":
+            raise ModelError(
+                f"its labels ({', '.join(labels.names[:5])} ...) are no tags such as B-PER; it cannot serve --task {settings.kind}"
+            )
         self.rules = tag_rules(labels.names, self.scheme)
         self.weights = class_weights(settings.class_weights, labels.names, counts or Counter(), label_groups(labels))
 

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -26,14 +27,32 @@ def may_write(folder: Path, resume: bool, overwrite: bool) -> bool:
         if resume:
             say(f"{folder}: holds no run yet; training starts from the beginning")
         return True
+    finished = _manifest(folder)["finished"]
     if not (resume or overwrite):
         raise RunError(
             f"{folder}: already holds a run. Go on with it with --resume, start again with --overwrite, or choose another output_dir."
         )
-    if resume and read_json(folder / MANIFEST).get("finished"):
+    if resume and finished:
         say(f"{folder}: this run is finished; nothing to do")
         return False
     return True
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """Read a run's manifest; raise RunError where the file is damaged or somebody else's."""
+    try:
+        found = read_json(folder / MANIFEST)
+        if {"tunny", "finished"} <= set(found):
+            return dict(found)
+    except (ValueError, TypeError):
+        pass
+    raise RunError(f"{folder}: its {MANIFEST} is damaged or not that of a run. Choose another output_dir.")
+
+
+def used_bytes(folder: Path) -> int:
+    """Return the disk space of the checkpoints and models that a run has already, each file once however often it is linked."""
+    files = [path.stat() for name in ("checkpoints", "model") for path in (folder / name).rglob("*") if path.is_file()]
+    return sum({found.st_ino: found.st_size for found in files}.values())
 
 
 def clear(folder: Path) -> None:

@@ -91,7 +91,7 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 if values:
                     _log(job, values, progress, len(steps))
                 every = job.checkpoint.every_steps
-                stopping = job.stop.signum is not None and not progress.done
+                stopping = job.stop.signum is not None
                 if last or stopping or (every and progress.step % every == 0):
                     saved = replace(progress, loss_scale=_scale(scaler))
                     job.checkpoints.save(saved, job.precision.name, job.backend.full_state(model), model, optimizer)
@@ -211,7 +211,7 @@ def _end_epoch(job: Job, model: nn.Module, progress: Progress) -> tuple[Progress
     waited = progress.epochs_without_gain + 1
     patience = job.settings.early_stopping_patience
     if patience is not None and waited >= patience:
-        say(f"early stopping: {job.best_metric} has not risen above {progress.best} for {waited} epochs")
+        say(f"early stopping: no better {job.best_metric} than {progress.best} for {waited} epochs")
         done = True
     return replace(progress, epochs_without_gain=waited, done=done), values
 

@@ -34,9 +34,7 @@ class CheckpointSettings(Settings):
 
 
 class TensorBoardSettings(Settings):
-    """TensorBoard event files in the run folder."""
-
-    folder: str = Field("tensorboard", min_length=1, description="folder of the event files, inside the run folder")
+    """TensorBoard event files in the run folder's `tensorboard/`; nothing is to be set."""
 
 
 class TrackSettings(Settings):

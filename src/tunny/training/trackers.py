@@ -1,8 +1,10 @@
 """Where logged values go: one JSON Lines file always, TensorBoard when asked for. Packages are imported in `start`."""
 
+import contextlib
+import importlib.util
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,10 +65,8 @@ class TensorBoard:
 
     def start(self, config: Mapping[str, Any], step: int) -> None:
         """Open the writer; values beyond `step` that an earlier part or run left are hidden."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ConfigError("track.tensorboard: TensorBoard is not installed. Run: pip install 'tunny[tensorboard]'") from error
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else 0)
         if not step:
             self._writer.add_text("config", "```\n" + json.dumps(config, indent=2) + "\n```", 0)
@@ -84,9 +84,23 @@ class TensorBoard:
             self._writer.close()
 
 
+@contextlib.contextmanager
+def started(trackers: Sequence[Tracker], config: Mapping[str, Any], step: int) -> Iterator[None]:
+    """Open the trackers, and close them however the block ends."""
+    try:
+        for tracker in trackers:
+            tracker.start(config, step)
+        yield
+    finally:
+        for tracker in trackers:
+            tracker.close()
+
+
 def make_trackers(settings: TrackSettings, folder: Path) -> list[Tracker]:
-    """Return the log file and the trackers asked for."""
+    """Return the log file and the trackers asked for; raise ConfigError where a package is missing."""
     trackers: list[Tracker] = [LogFile(folder / "log.jsonl")]
     if settings.tensorboard is not None:
-        trackers.append(TensorBoard(folder / settings.tensorboard.folder))
+        if importlib.util.find_spec("tensorboard") is None:
+            raise ConfigError("track.tensorboard: TensorBoard is not installed. Run: pip install 'tunny[tensorboard]'")
+        trackers.append(TensorBoard(folder / "tensorboard"))
     return trackers

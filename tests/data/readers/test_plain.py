@@ -7,4 +7,5 @@ def test_each_line_that_is_not_blank_is_a_text(tmp_path):
 
 
 def test_texts_are_unlabelled(tmp_path):
-    assert not Reading(written(tmp_path, "a.txt", "Oslo\n"), labels_needed=False)[0].labelled
+    example = Reading(written(tmp_path, "a.txt", "Oslo\n"), labels_needed=False)[0]
+    assert (example.spans, example.labels, example.score) == (None, None, None)

@@ -14,6 +14,8 @@ from tunny.data.records import find_scheme, tokens_to_example
 from tunny.data.source import Source
 from tunny.data.tags import bad_tag
 
+_COMMENT = re.compile(r"# (\w+ = |newdoc\b|newpar\b)")  # as CoNLL-U writes them before a sentence
+
 
 @dataclass
 class _Sentence:
@@ -52,8 +54,10 @@ def _sentences(source: Source) -> Iterator[_Sentence]:
             documents += bool(columns)
             sentence = _Sentence(f"{source.path.name}#{documents}" if documents else None)
             continue
-        if line.startswith("# ") and not sentence.lines and len(columns) != width:
-            continue  # a comment before a sentence
+        odd = width and line.startswith("# ") and len(columns) != width
+        if not sentence.lines and (odd or _COMMENT.match(line)):
+            source.audit.count("comment lines")
+            continue
         width = width or len(columns)
         sentence.lines.append(number)
         if len(columns) != width or (width < 2 and source.labels_needed):

@@ -24,6 +24,7 @@ def read_list(source: Source) -> Iterator[Example]:
 def _read(source: Source, records: Any) -> Iterator[Example]:
     first = next(iter(records(False)), None)
     if first is None:
+        list(records(True))  # nothing but bad ones, which this reports
         return
     keys = list(first[1])
     for _, record in zip(range(100), (record for _, record in records(False)), strict=False):
@@ -37,10 +38,10 @@ def _lines(source: Source, report: bool) -> Numbered:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # json's own, or Python's for a number of thousands of digits
             if report:
                 source.audit.count("read")
-                source.reject(number, f"expected a JSON object, found {line[:60]!r} ({error.msg} at column {error.colno})")
+                source.reject(number, f"expected a JSON object, found {line[:60]!r} ({error})")
             continue
         if _is_object(source, number, record, report):
             yield number, record
@@ -62,7 +63,7 @@ def _objects(source: Source) -> list[Any]:
         raise DataError(f"{source.where(error.lineno)}: not valid JSON: {error.msg} at column {error.colno}") from error
     if isinstance(value, dict):
         lists = [item for item in value.values() if isinstance(item, list)]
-        inside = [items for items in lists if all(isinstance(item, dict) and "start" not in item for item in items)]
+        inside = [items for items in lists if items and all(isinstance(item, dict) and "start" not in item for item in items)]
         value = inside[0] if len(inside) == 1 else [value]
     if not isinstance(value, list):
         raise DataError(f"{source.where(1)}: expected a list of objects, found {str(value)[:60]!r}")

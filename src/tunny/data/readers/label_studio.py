@@ -27,9 +27,14 @@ def read(source: Source) -> Iterator[Example]:
 
 
 def _read_task(source: Source, place: str, task: Mapping[str, Any]) -> Iterator[Example]:
-    text = _text(source, place, task["data"])
     name = str(task["data"].get("doc_id", task.get("id", place)))
     annotation = _annotation(source, place, task) if source.labels_needed else None
+    try:
+        text = _text(source, task["data"])
+    except ValueError as error:
+        source.audit.count("read")
+        source.reject(place, str(error))
+        return
     if annotation is None:
         if source.labels_needed:
             source.audit.count("read")
@@ -38,7 +43,7 @@ def _read_task(source: Source, place: str, task: Mapping[str, Any]) -> Iterator[
             yield from source.accept(place, Example(name, text, document=name))
         return
     try:
-        example = _example(source, name, text, annotation.get("result") or [])
+        example = _example(source, place, name, text, [item for item in annotation.get("result") or [] if isinstance(item, dict)])
     except ValueError as error:
         source.audit.count("read")
         source.reject(place, str(error))
@@ -46,13 +51,13 @@ def _read_task(source: Source, place: str, task: Mapping[str, Any]) -> Iterator[
     yield from source.accept(place, example)
 
 
-def _text(source: Source, place: str, data: Mapping[str, Any]) -> str:
+def _text(source: Source, data: Mapping[str, Any]) -> str:
     key = source.settings.text
     if key is None:
         texts = [name for name, value in data.items() if isinstance(value, str)]
         key = "text" if "text" in texts else next(iter(texts), None)
     if key is None or not isinstance(data.get(str(key)), str):
-        raise DataError(f"{source.where(place)}: no text under data.{key or 'text'}; there are: {', '.join(data)}. Set data.text.")
+        raise ValueError(f"no text under data.{key or 'text'}; there are: {', '.join(data)}. Set data.text")
     return str(data[str(key)])
 
 
@@ -66,7 +71,10 @@ def _annotation(source: Source, place: str, task: Mapping[str, Any]) -> Mapping[
     return max(usable, key=lambda item: str(item.get("updated_at") or ""), default=None)
 
 
-def _example(source: Source, name: str, text: str, result: list[Mapping[str, Any]]) -> Example:
+def _example(source: Source, place: str, name: str, text: str, result: list[Mapping[str, Any]]) -> Example:
+    others = sorted({str(item.get("type")) for item in result} - {"labels" if source.for_tokens else "choices"})
+    if others:
+        source.audit.event("results of other kinds", source.where(place), f"{', '.join(others)}: not used")
     if source.for_tokens:
         regions = [item for item in result if item.get("type") == "labels"]
         spans = tuple(span for region in regions for span in _spans(region.get("value") or {}, text))
@@ -89,7 +97,7 @@ def _spans(value: Mapping[str, Any], text: str) -> Iterator[Span]:
     if isinstance(written, str) and _flat(written) != _flat(found) and 0 <= start < end <= len(text):
         raise ValueError(f"span {start}-{end} should read {written!r}, but the text there is {found!r}")
     for label in value.get("labels") or []:
-        yield Span(start, end, label)
+        yield Span(start, end, str(label))
 
 
 def _flat(text: str) -> str:

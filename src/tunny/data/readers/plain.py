@@ -15,5 +15,7 @@ def read(source: Source) -> Iterator[Example]:
             "If the file is in another format, say so in data.format."
         )
     for number, line in source.lines():
-        if line.strip():
+        if not line.strip():
+            source.audit.count("blank lines")
+        else:
             yield from source.accept(number, Example(source.where(number), line))

@@ -96,21 +96,18 @@ def _sniff(source: Source) -> str:
 
 
 def _is_quoted(source: Source, delimiter: str) -> bool:
-    if source.settings.quoting != "auto":
-        return source.settings.quoting == "csv"
+    if source.settings.quoting != "auto" or delimiter != "\t":
+        return source.settings.quoting != "none"
     whole = re.compile(rf'(?:^|{re.escape(delimiter)})"(?:[^"]|"")*"(?={re.escape(delimiter)}|$)')
-    inside = False  # of a quoted cell that runs over line breaks
     seen = 0
     for number, line in source.lines():
         if '"' not in line:
             continue
         seen = seen or number
-        if inside or whole.sub("", line).count('"'):
-            if delimiter == "\t":
-                reason = f"line {number} has a double quote that closes no cell"
-                source.audit.note(f"{source.path.name}: double quotes are plain characters ({reason})")
-                return False
-            inside = (not inside) if line.count('"') % 2 else inside
+        if whole.sub("", line).count('"'):
+            reason = f"line {number} has a double quote that closes no cell"
+            source.audit.note(f"{source.path.name}: double quotes are plain characters ({reason})")
+            return False
     if seen:
         source.audit.note(f"{source.path.name}: double quotes enclose cells (first in line {seen})")
     return True
