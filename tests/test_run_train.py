@@ -74,10 +74,10 @@ def live_and_die(config, folder, number, moment):
     return alive
 
 
-def killed_and_whole(tmp_path, model, kills, seed, **changes):
+def killed_and_whole(tmp_path, model, kills, seed, rows, **changes):
     """Return the run killed `kills` times, the uninterrupted one, and how many kills met a living run."""
     values = settings(
-        tmp_path, model, rows=200, train__batch_size=4, train__early_stopping_patience=4, train__learning_rate=2e-4,
+        tmp_path, model, rows=rows, train__batch_size=4, train__early_stopping_patience=4, train__learning_rate=2e-4,
         train__log_every_steps=7, checkpoint__every_steps=6, **changes,
     )  # fmt: skip
     config = tmp_path / "config.yaml"
@@ -99,7 +99,7 @@ def check_killed(killed, whole):
 
 
 def test_a_run_killed_twice_ends_byte_identical(tmp_path, tiny_bert):
-    killed, whole, alive = killed_and_whole(tmp_path, tiny_bert, 2, seed=1, train__epochs=6)
+    killed, whole, alive = killed_and_whole(tmp_path, tiny_bert, 2, seed=1, rows=200, train__epochs=6)
     assert alive == 2
     check_killed(killed, whole)
     assert manifest(killed)["resumed_from"]
@@ -107,7 +107,7 @@ def test_a_run_killed_twice_ends_byte_identical(tmp_path, tiny_bert):
 
 @pytest.mark.slow
 def test_a_run_killed_ten_times_ends_byte_identical(tmp_path, tiny_bert):
-    killed, whole, alive = killed_and_whole(tmp_path, tiny_bert, 10, seed=7, train__epochs=40)
+    killed, whole, alive = killed_and_whole(tmp_path, tiny_bert, 10, seed=7, rows=1200, train__epochs=40)
     print("resumed from", manifest(killed)["resumed_from"], "of", manifest(killed)["steps"])
     assert alive == 10
     check_killed(killed, whole)

@@ -5,6 +5,7 @@ Heavy imports happen only after parsing, so that `--help` answers at once.
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -107,11 +108,11 @@ def show_config(
 
 @app.command()
 def env() -> None:
-    """Print versions and machine for a bug report."""
+    """Print versions and machine for a bug report, and where the samples are."""
     from tunny import run
 
     print(f"tunny {__version__}")
-    for name, value in {**run.versions(), **run.machine()}.items():
+    for name, value in {**run.versions(), **run.machine(), "samples": Path(__file__).parent / "samples"}.items():
         print(f"{name}: {value}")
 
 

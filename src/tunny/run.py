@@ -32,6 +32,7 @@ from tunny.data.labels import given_names, types_of
 from tunny.data.prepare import Dataset, Split, encode_splits, read_splits, require_labels
 from tunny.data.read import read
 from tunny.data.settings import DataSettings, split_paths
+from tunny.data.source import find_files
 from tunny.data.words import words_of
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import measure_ceiling
@@ -271,6 +272,8 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings) -> Scor
     """Score a model folder on labelled data and write an evaluation folder (`tunny evaluate`)."""
     folder = Path(out).absolute()
     require_own(folder)
+    for pattern in data:
+        find_files(pattern)
     with watch_signals():
         predictor = load(model, engine=given.engine, task=given.task)
         settings = _columns(predictor, given.data)
@@ -307,6 +310,7 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
     """Label a file of any readable format, or standard input, and write the predictions (`tunny predict`)."""
     form = output_format(to, out)
     with watch_signals(), _as_file(source) as path:
+        find_files(path)
         predictor = load(model, engine=given.engine, task=given.task)
         audit = Audit()
         settings = _columns(predictor, given.data)
