@@ -5,6 +5,8 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: tiny models are fastest so, and tests run beside each other
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import contextlib
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +40,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the datasets for development (../shared/data) are not here")
     return folder
+
+
+@contextlib.contextmanager
+def disk_full_at(size: int):
+    """Let no file grow past some bytes: the system then refuses a write in its middle, as a full disk does.
+
+    Only inside the block: pytest's own output may go to a file, and is written while fixtures still hold.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

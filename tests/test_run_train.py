@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import time
 import pytest
 import yaml
 
+from tests.conftest import disk_full_at
 from tests.training.runs import (
     PowerCut,
     cut_at,
@@ -354,30 +354,19 @@ def test_too_little_disk_space_is_said_before_anything_is_written(tmp_path, tiny
     assert not (tmp_path / "run").exists()
 
 
-@pytest.fixture
-def small_disk():
-    """Let no file grow beyond a number of bytes: the system's answer is an error of writing, as on a full disk."""
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, former)
-
-
-def test_a_disk_that_fills_up_while_saving_leaves_no_half_checkpoint(tmp_path, tiny_bert, small_disk):
+def test_a_disk_that_fills_up_while_saving_leaves_no_half_checkpoint(tmp_path, tiny_bert):
     values = settings(tmp_path, tiny_bert, **EVERY_STEP)
-    small_disk(20_000)  # less than the weights
-    with pytest.raises(RunError, match="cannot be written") as caught:
+    with disk_full_at(20_000), pytest.raises(RunError, match="cannot be written") as caught:  # less than the weights
         go(values)
     assert caught.value.exit_code == 2
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
-    small_disk(resource.RLIM_INFINITY)
     assert (go(values, resume=True) / "model").is_dir()
 
 
-def test_a_disk_that_fills_up_while_logging_is_a_clear_error(tmp_path, tiny_bert, small_disk, capsys):
+def test_a_disk_that_fills_up_while_logging_is_a_clear_error(tmp_path, tiny_bert, capsys):
     values = settings(tmp_path, tiny_bert, rows=200, train__batch_size=1)
     prepare(load_config(values=values))
-    small_disk(20_000)  # enough for the first lines of the log
-    with pytest.raises(RunError, match="cannot be written") as caught:
+    with disk_full_at(20_000), pytest.raises(RunError, match="cannot be written") as caught:  # enough for the log's first lines
         go(values)
     assert caught.value.exit_code == 2
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text().partition("\n")[0])["step"] == 1

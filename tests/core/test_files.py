@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from tests.conftest import disk_full_at
 from tunny.core.errors import RunError
 from tunny.core.files import (
     TEMPORARY,
@@ -27,14 +27,6 @@ from tunny.core.files import (
     write_json,
     write_text,
 )
-
-
-@pytest.fixture
-def disk_full_at():
-    """Let no file grow past some bytes: the system then refuses a write in its middle, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def names(folder: Path) -> list[str]:
@@ -134,9 +126,9 @@ def test_replace_puts_the_whole_new_folder_in_its_place(tmp_path):
     assert names(tmp_path) == ["model"]
 
 
-def test_a_full_disk_inside_is_named_and_leaves_nothing(tmp_path, disk_full_at):
-    disk_full_at(1000)
-    with pytest.raises(RunError, match="model: cannot be written: File too large"), new_folder(tmp_path / "model") as folder:
+def test_a_full_disk_inside_is_named_and_leaves_nothing(tmp_path):
+    full = pytest.raises(RunError, match="model: cannot be written: File too large")
+    with disk_full_at(1000), full, new_folder(tmp_path / "model") as folder:
         (folder / "weights").write_bytes(bytes(5000))
     assert names(tmp_path) == []
 
@@ -173,10 +165,12 @@ def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path, value):
     assert names(tmp_path) == ["m.json"]
 
 
-def test_a_full_disk_leaves_the_old_file_whole(tmp_path, disk_full_at):
+def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
     write_json(tmp_path / "m.json", 1)
-    disk_full_at(100)
-    with pytest.raises(RunError, match=r"m\.json: cannot be written: File too large\. Free some space or choose another place\."):
+    with (
+        disk_full_at(100),
+        pytest.raises(RunError, match=r"m\.json: cannot be written: File too large\. Free some space or choose another place\."),
+    ):
         write_json(tmp_path / "m.json", list(range(1000)))
     assert (tmp_path / "m.json").read_text() == "1\n"
     assert names(tmp_path) == ["m.json"]
