@@ -24,6 +24,7 @@ from tunny.core.files import digest_file
 from tunny.data.labels import LabelSet
 from tunny.data.settings import TOKEN_KINDS, Kind
 from tunny.data.tags import scheme_of
+from tunny.engine.dropout import use_cheap_dropout
 from tunny.tasks.base import Padding
 from tunny.tasks.layers import depth_of
 from tunny.tasks.sequence import SequenceTask
@@ -118,6 +119,8 @@ def load_model(settings: ModelSettings, loaded: Loaded, labels: LabelSet, device
     if reason:
         choice("head", f"new ({len(names)} outputs)", reason)
     _freeze(model, settings)
+    if device.type == "cpu" and use_cheap_dropout(model):
+        choice("dropout", "from 16 random bits an element", "the rate is exact to 1 in 131,072, and a CPU draws it faster")
     return model
 
 
