@@ -48,17 +48,16 @@ def run_trainer(options, seed, _folder):
 def as_conll(folder):
     """Write the sample as CoNLL, sentence by sentence, for the side that needs words."""
     from tunny.data.audit import Audit
-    from tunny.data.encode import word_tags
-    from tunny.data.labels import LabelSet
     from tunny.data.read import read
     from tunny.data.settings import DataSettings
+    from tunny.data.tags import tag_words
     from tunny.data.words import find_words
 
     for name in ("train", "validation"):
         with (folder / f"{name}.conll").open("w", encoding="utf-8") as file:
             for example in read([str(SAMPLES / f"{name}.json")], DataSettings(), "ner", Audit()):
                 words = find_words(example.text)
-                for (start, end), tag in zip(words, word_tags(example, words, LabelSet("ner", ()), Audit()), strict=True):
+                for (start, end), tag in zip(words, tag_words(example.spans, words), strict=True):
                     word = example.text[start:end]
                     file.write(f"{word}\t{tag}\n" + ("\n" if word in ".!?" and tag == "O" else ""))
                 file.write("\n")

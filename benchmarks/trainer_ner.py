@@ -16,10 +16,10 @@ from seqeval.metrics import f1_score
 from torch.utils.data import Dataset
 
 from tunny.data.audit import Audit
-from tunny.data.encode import word_tags
 from tunny.data.labels import label_set
 from tunny.data.read import read
 from tunny.data.settings import DataSettings
+from tunny.data.tags import tag_words
 from tunny.tasks.model import locate
 
 
@@ -41,7 +41,7 @@ def encode(examples, tokenizer, labels):
     rows = []
     for example in examples:
         words = [example.text[start:end] for start, end in example.words]
-        tags = [labels.ids[tag] for tag in word_tags(example, example.words, labels, Audit())]
+        tags = [labels.ids[tag] for tag in tag_words(example.spans or (), example.words)]
         encoding = tokenizer(words, is_split_into_words=True, truncation=True, max_length=256)
         before, targets = None, []
         for word in encoding.word_ids():

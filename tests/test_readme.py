@@ -27,6 +27,13 @@ def project(tmp_path_factory):
     row = json.dumps({"text": "The Morning Star landed turbot in Lerwick.", "spans": [{"start": 4, "end": 16, "label": "VESSEL"}]})
     for number, name in enumerate(("train", "dev", "test"), start=1):
         (folder / f"{name}.jsonl").write_text(f"{row}\n" * 4 * number, "utf-8")
+    value = {"start": 4, "end": 16, "text": "Morning Star", "labels": ["VESSEL"]}
+    region = {"id": "r", "type": "labels", "from_name": "label", "to_name": "text", "value": value}
+    tasks = [
+        {"id": number, "data": {"text": f"The Morning Star, {number}.", "doc_id": f"d{number}"}, "annotations": [{"result": [region]}]}
+        for number in range(6)
+    ]
+    (folder / "export.json").write_text(json.dumps(tasks), "utf-8")
     (folder / "texts.txt").write_text("The Morning Star is back.\nNobody saw her leave.\n", "utf-8")
     return folder
 
@@ -40,7 +47,8 @@ def test_the_targets_of_make_exist():
 
 def test_the_commands_run_in_order(project, tunny):
     lines = [shlex.split(line, comments=True) for line in block("", "tunny train config.yaml").splitlines()]
-    assert [line[:2] for line in lines] == [["tunny", "train"]] * 3 + [["tunny", "predict"], ["tunny", "evaluate"]]
+    names = ["init", "check", "split", "convert", "train", "train", "train", "predict", "evaluate"]
+    assert [line[:2] for line in lines] == [["tunny", name] for name in names]
     for line in lines:
         done = tunny(*line[1:], cwd=project)
         assert done.returncode == 0, done.stderr

@@ -75,13 +75,86 @@ def predict(
         str, typer.Argument(metavar="INPUT", help="a file of any readable format, plain text lines, or -", show_default=False)
     ],
     out: Annotated[str, typer.Option("--out", help="file for the predictions, or -")] = "-",
-    to: Annotated[str | None, typer.Option("--to", help="jsonl, csv, conll or parquet; else by the ending of --out")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="jsonl, csv, conll, parquet or label-studio; else by the ending of --out")] = None,
 ) -> None:
     """Label texts with a trained model."""
     from tunny import run
     from tunny.config import load_file_settings
 
     run.predict(model, source, out, to, load_file_settings(_flags))
+
+
+Files = Annotated[list[str], typer.Argument(help="labelled files, folders or globs", show_default=False)]
+Source = Annotated[str, typer.Argument(help="a labelled file, folder, glob or hub: name", show_default=False)]
+
+
+@app.command()
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="CONFIG | FILE...", help="a config, or labelled files", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="folder for audit.json, check.html and quarantine.jsonl")] = "check",
+    strict: Annotated[bool, typer.Option("--strict", help="exit with 2 where anything had to be left out")] = False,
+    fix: Annotated[str | None, typer.Option("--fix", help="folder for the data without copies and with repaired spans")] = None,
+) -> None:
+    """Audit labelled data without training: counts, labels, misfits, duplicates, leakage, lengths."""
+    from tunny import file_commands
+    from tunny.config import load_config, load_file_settings
+
+    is_config = len(files) == 1 and Path(files[0]).suffix.lower() in (".yaml", ".yml")
+    given = load_config(files[0], _flags) if is_config else load_file_settings(_flags)
+    file_commands.check(files, given, out, strict=strict, fix=fix)
+
+
+@app.command()
+def split(
+    source: Source,
+    out: Annotated[str, typer.Option("--out", help="folder for train, validation, test and split.json")],
+    ratios: Annotated[tuple[float, float, float], typer.Option("--ratios", help="shares of train, validation, test")] = (0.7, 0.15, 0.15),
+    group_by: Annotated[str | None, typer.Option("--group-by", help="column or key of the document (data.group_by)")] = None,
+) -> None:
+    """Deal labelled rows to train, validation and test: by document, stratified, the same on every machine."""
+    from tunny import file_commands
+    from tunny.config import load_file_settings
+
+    flags = [*_flags, *([("data.group_by", group_by)] if group_by is not None else [])]
+    seeds = [value for name, value in flags if name == "seed"]
+    given = load_file_settings([flag for flag in flags if flag[0] != "seed"])
+    file_commands.split(source, out, ratios, _seed(seeds), given)
+
+
+def _seed(given: list[str | None]) -> int:
+    """Return the seed among the flags, where `--seed` stands with the settings."""
+    from tunny.core.errors import ConfigError
+
+    value = given[-1] if given else "42"
+    if value is None or not value.isdigit():
+        raise ConfigError(f"--seed: expected a whole number, found {value!r}")
+    return int(value)
+
+
+@app.command()
+def convert(
+    source: Source,
+    to: Annotated[str, typer.Option("--to", help="conll, conllu, jsonl, json, csv, tsv, parquet, label-studio, spans or text")],
+    out: Annotated[str, typer.Option("--out", help="file for the result, or -")],
+) -> None:
+    """Write labelled data in another format, and say what that format cannot hold."""
+    from tunny import file_commands
+    from tunny.config import load_file_settings
+
+    file_commands.convert(source, to, out, load_file_settings(_flags))
+
+
+@app.command()
+def init(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="folder for config.yaml", show_default=False)],
+    data: Annotated[list[str], typer.Option("--data", help="labelled files; more may follow")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="more files", show_default=False)] = None,
+) -> None:
+    """Look at labelled files and write a commented config that fits them."""
+    from tunny import file_commands
+    from tunny.config import load_file_settings
+
+    print(file_commands.init(folder, [*data, *(more or [])], load_file_settings(_flags)))
 
 
 @app.command("config")

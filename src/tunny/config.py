@@ -20,6 +20,7 @@ from tunny.core.settings import (
     resolve,
     yaml_layer,
 )
+from tunny.data.find import HUB, split_files
 from tunny.data.settings import DataSettings, EncodeSettings, resolve_path
 from tunny.engine.settings import EngineSettings
 from tunny.tasks.settings import ModelSettings, TaskSettings
@@ -108,7 +109,7 @@ def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Con
 
     def kept(value: Any, source: Any) -> Any:
         if isinstance(value, str):
-            return source if "${" in str(source) else str(Path(value).absolute())
+            return source if "${" in str(source) or value.startswith(HUB) else str(Path(value).absolute())
         if isinstance(value, list):
             return [kept(item, from_) for item, from_ in zip(value, source, strict=True)]
         return {key: kept(item, source[key]) for key, item in value.items()} if isinstance(value, dict) else value
@@ -122,6 +123,13 @@ def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Con
     saved = {**written["data"], **{name: kept(value, written["data"][name]) for name, value in paths.items()}}
     config = config.model_copy(update={"data": data, "model": config.model.model_copy(update=folders)})
     return Resolved(config, {**written, "data": saved, "model": model})
+
+
+def split_settings(config: Config) -> dict[str, DataSettings]:
+    """Return the reading settings of each split: evaluation may take fewer examples."""
+    limits = [limit for limit in (config.data.max_examples, config.evaluate.max_examples) if limit is not None]
+    scored = config.data.model_copy(update={"max_examples": min(limits, default=None)})
+    return {name: config.data if name == "train" else scored for name in split_files(config.data)}
 
 
 def load_file_settings(flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None) -> FileSettings:

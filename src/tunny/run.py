@@ -11,11 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from tunny.config import Config, FileSettings, saved_yaml
+from tunny.config import Config, FileSettings, saved_yaml, split_settings
 from tunny.core.console import choice, copy_to, mark, progress, say
 from tunny.core.errors import ConfigError, did_you_mean
 from tunny.core.files import (
     digest_bytes,
+    digest_file,
     dump_json,
     locked,
     read_json,
@@ -28,12 +29,11 @@ from tunny.core.signals import StopRequest, watch_signals
 from tunny.core.version import __version__
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder, check_window
+from tunny.data.find import find_files, split_files
 from tunny.data.labels import given_names, types_of
 from tunny.data.prepare import Dataset, Split, encode_splits, read_splits, require_labels
 from tunny.data.read import read
-from tunny.data.settings import DataSettings, split_paths
-from tunny.data.source import find_files
-from tunny.data.words import words_of
+from tunny.data.settings import DataSettings
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import measure_ceiling
 from tunny.engine.precision import Precision, choose_precision
@@ -45,7 +45,7 @@ from tunny.ship.folder import ModelFacts, save_model
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.base import Task
 from tunny.tasks.layers import depth_of
-from tunny.tasks.model import Loaded, load_model, load_tokenizer, make_task
+from tunny.tasks.model import Loaded, load_model, load_tokenizer, locate, make_task
 from tunny.tasks.sampling import label_counts, row_weights
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, may_write, used_bytes
@@ -75,7 +75,7 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
     loaded = load_tokenizer(config.model)
     check_window(config.encode.max_tokens, loaded.padding.positions)
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, config.encode)
-    dataset = read_splits(_split_files(config.data), _split_settings(config), config.task.kind)
+    dataset = read_splits(split_files(config.data), split_settings(config), config.task.kind, seed=config.seed)
     require_labels(dataset)
     if config.task.kind != "regress":
         choice("labels", ", ".join(dataset.labels.names), dataset.label_reason)
@@ -86,22 +86,6 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
     for line in dataset.audit.lines("all splits")[1:]:
         say(line)
     return Prepared(dataset, loaded, encoder)
-
-
-def _split_files(data: DataSettings) -> dict[str, list[str]]:
-    """Return the files of each split under its full name: train, validation or validation/NAME, test."""
-    return {
-        f"{split}/{name}" if name else split: files
-        for split in ("train", "validation", "test")
-        for name, files in split_paths(getattr(data, split)).items()
-    }
-
-
-def _split_settings(config: Config) -> dict[str, DataSettings]:
-    """Return the reading settings of each split: evaluation may take fewer examples."""
-    limits = [limit for limit in (config.data.max_examples, config.evaluate.max_examples) if limit is not None]
-    scored = config.data.model_copy(update={"max_examples": min(limits, default=None)})
-    return {name: config.data if name == "train" else scored for name in _split_files(config.data)}
 
 
 # -- train -------------------------------------------------------------------------------------------------------------
@@ -175,12 +159,21 @@ def _begin(folder: Path, resolved: Resolved[Config], prepared: Prepared, checkpo
         "tunny": __version__, "versions": versions(), "machine": machine(), "model": prepared.loaded.source,
         "data": {name: split.files for name, split in splits.items()},
         "encoded": {name: str(split.windows_folder) for name, split in splits.items()},
+        "labels": _label_map(resolved.settings.data, prepared.dataset),
         "resumed_from": resumed, "finished": False,
     }  # fmt: skip
     write_json(folder / MANIFEST, manifest)
     write_text(folder / CONFIG, saved_yaml(resolved))
     audits = {name: split.audit.to_json() for name, split in splits.items()}
     write_json(folder / "audit.json", {"splits": audits, "all": prepared.dataset.audit.to_json()})
+    if prepared.dataset.dealt is not None:
+        write_json(folder / "split.json", prepared.dataset.dealt)
+
+
+def _label_map(data: DataSettings, dataset: Dataset) -> dict[str, dict[str, int | None]]:
+    """Return the id of each label in the data, where it was given one, and in the model."""
+    given = given_names(data) or {}
+    return {name: {"data": given.get(name), "model": number} for name, number in dataset.labels.ids.items()}
 
 
 def _job(
@@ -257,7 +250,8 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
 def _remembered(data: DataSettings) -> DataSettings:
     """Return what using the model again needs to know of the data: what columns and labels mean, not how a file is written."""
     columns = ("text", "text_b", "label", "tokens", "tags", "id", "header", "label_separator", "overlaps", "on_error")
-    return DataSettings(**{name: getattr(data, name) for name in columns}, labels=given_names(data))
+    kept = ("keep_labels", "control", "annotators")
+    return DataSettings(**{name: getattr(data, name) for name in (*columns, *kept)}, labels=given_names(data))
 
 
 def _say_scores(name: str, scores: Scores, report: Path) -> None:
@@ -316,12 +310,21 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
         settings = _columns(predictor, given.data)
         examples = read([path], settings, predictor.task.labels.kind, audit, names=given_names(settings), labels_needed=False)
         answered = progress(predictor.answers(examples, audit), "predicting", unit="texts")
-        answers = ((answer.prediction, words_of(example)) for example, answer in answered)
-        count = write_predictions(out, form, answers)
+        answers = ((example, answer.prediction) for example, answer in answered)
+        version = _version(model) if form == "label-studio" else ""
+        count = write_predictions(out, form, answers, predictor.task.labels.kind, audit, model_version=version, control=settings.control)
         for line in [*audit.notes, *audit.lines("input")]:
             say(line)
         say(f"predictions: {out if out != '-' else 'standard output'} ({count:,} {form} records)")
         return count
+
+
+def _version(model: str) -> str:
+    """Return the name by which a model's predictions are known: its folder's, or its run's, and the start of its weights' digest."""
+    folder = Path(locate(model)).absolute()
+    name = folder.parent.name if folder.name == "model" else folder.name
+    weights = folder / "model.safetensors"
+    return f"{name}-{digest_file(weights)[:8]}" if weights.is_file() else model
 
 
 @contextlib.contextmanager

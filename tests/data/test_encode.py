@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models
 from tests.tiny import SENTENCES, TOKENIZERS, make_tokenizer
 from tunny.core.errors import DataError, ModelError
 from tunny.data.audit import Audit
-from tunny.data.encode import IGNORED, Encoder, assign_pieces, check_window, window_bounds, word_spans
+from tunny.data.encode import IGNORED, Encoder, assign_pieces, check_window, window_bounds
 from tunny.data.example import Example, Span
 from tunny.data.labels import LabelSet
 from tunny.data.settings import EncodeSettings
@@ -179,17 +179,6 @@ def test_of_two_spans_in_one_word_the_first_is_learnt_and_the_other_counted():
     (window,) = rows_of(encoder(), [example], audit=audit)
     assert [NER.names[label] for label in window.labels if label >= 0] == ["B-LOC"]
     assert audit.counts["spans inside one word"] == 1
-
-
-def test_word_spans_say_whether_their_edges_are_word_edges():
-    example = Example("x", "Anna Berg came", spans=(Span(0, 9, "PER"), Span(5, 9, "PER"), Span(6, 9, "PER"), Span(4, 5, "PER")))
-    found = list(word_spans(example, words_of(example)))
-    assert [(span and (span.first, span.last), exact) for span, exact in found] == [
-        ((0, 1), True),
-        ((1, 1), True),
-        ((1, 1), False),
-        (None, False),
-    ]
 
 
 def test_continuation_pieces_learn_nothing_unless_they_are_to():

@@ -132,6 +132,13 @@ def test_texts_of_validation_that_training_holds_are_counted(tmp_path):
     assert audit.events["leakage"] == [{"where": "validation", "detail": "1 of 2 texts are in the training data too"}]
 
 
+def test_ids_given_twice_are_counted(tmp_path):
+    rows = "id,text,label\n7,fine,x\n8,fair,x\n7,rough,y\n7,calm,y\n"
+    audit = prepare({"train": written(tmp_path, "a.csv", rows)}).audit
+    assert audit.counts["ids given twice"] == 2
+    assert audit.events["ids given twice"][0]["detail"] == "2 examples have an id that stands there before, such as '7'"
+
+
 def test_clean_splits_have_neither_duplicates_nor_leakage(tmp_path):
     validation = written(tmp_path, "b.csv", "text,label\ncalm,good\nstorm,bad\n")
     audit = prepare({"train": written(tmp_path, "a.csv", ROWS), "validation": validation}).audit

@@ -193,7 +193,7 @@ def test_ncbi_disease_has_its_sentences_and_entities(shared_data, file, sentence
 def test_germeval_has_its_rows_and_the_empty_ones_are_counted(shared_data, file, rows, empty):
     found = Reading(shared_data / "germeval14" / file)
     counts = found.audit.counts
-    assert (counts["read"], counts["empty"], len(found)) == (rows, empty, rows - empty)
+    assert (found.audit.flow("examples").taken, counts["empty"], len(found)) == (rows, empty, rows - empty)
 
 
 def test_germeval_quotes_are_undone_and_each_entity_tag_starts_a_span(shared_data):

@@ -7,7 +7,21 @@ from hypothesis import given
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import BILOU, IOBES, Entities
 
-from tunny.data.tags import SchemeFinder, WordSpan, bad_tag, inside_of, scheme_of, spans_to_tags, split_tag, tags_to_spans, transitions
+from tunny.data.audit import Audit
+from tunny.data.example import Example, Span
+from tunny.data.tags import (
+    SchemeFinder,
+    WordSpan,
+    bad_tag,
+    inside_of,
+    scheme_of,
+    spans_to_tags,
+    split_tag,
+    tag_words,
+    tags_to_spans,
+    transitions,
+    word_tags,
+)
 
 GOLD = [WordSpan(0, 0, "PER"), WordSpan(1, 3, "PER"), WordSpan(5, 6, "LOC"), WordSpan(7, 7, "ORG")]
 WRITTEN = {  # the same spans over nine words, by hand
@@ -162,3 +176,48 @@ def test_plain_tags_may_follow_each_other_freely():
 
 def test_continuation_of_a_beginning_is_inside():
     assert [inside_of(tag) for tag in ("B-PER", "I-PER", "O")] == ["I-PER", "I-PER", "O"]
+
+
+# -- from characters to words ------------------------------------------------------------------------------------------
+
+WORDS = [(0, 5), (6, 9), (10, 13), (14, 15)]
+
+
+def test_every_word_that_a_span_touches_is_tagged():
+    assert tag_words([(10, 13, "LOC"), (0, 7, "PER")], WORDS) == ["B-PER", "I-PER", "B-LOC", "O"]
+
+
+@pytest.mark.parametrize(
+    ("span", "tags", "event"),
+    [
+        ((0, 9, "PER"), "B-PER I-PER O O", None),
+        ((6, 9, "PER"), "O B-PER O O", None),
+        ((7, 9, "PER"), "O B-PER O O", "spans snapped to words"),
+        ((6, 14, "PER"), "O B-PER I-PER O", "spans snapped to words"),
+        ((5, 6, "PER"), "O O O O", "spans without words"),
+    ],
+)
+def test_a_span_that_words_cannot_say_exactly_is_counted(span, tags, event):
+    audit = Audit()
+    assert tag_words([span], WORDS, audit, "x") == tags.split()
+    assert list(audit.events) == ([event] if event else [])
+    audit.settle()
+
+
+def test_of_two_spans_in_one_word_the_first_has_it_and_the_other_is_counted():
+    audit = Audit()
+    assert tag_words([(0, 3, "LOC"), (3, 9, "PER")], WORDS, audit) == ["B-LOC", "O", "O", "O"]
+    assert audit.flow("spans").dropped == {"spans inside one word": 1}
+    audit.settle()
+
+
+def test_an_empty_word_beside_a_span_is_not_of_it():
+    assert tag_words([(0, 3, "LOC")], [(0, 0), (0, 3), (3, 3)]) == ["O", "B-LOC", "O"]
+
+
+def test_a_part_of_speech_belongs_to_exactly_its_word():
+    audit = Audit()
+    example = Example("x", "Cod swims on", spans=(Span(0, 3, "NOUN"), Span(4, 9, "VERB"), Span(4, 12, "X")))
+    assert word_tags(example, [(0, 3), (4, 9), (10, 12)], "pos", audit) == ["NOUN", "VERB", None]
+    assert audit.flow("spans").dropped == {"spans that are no words": 1}
+    audit.settle()

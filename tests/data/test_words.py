@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunny.data.example import Example
-from tunny.data.words import find_words, words_of
+from tunny.data.words import _ASCII_WORD, _WORD, find_words, words_of
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -54,3 +54,8 @@ def test_only_white_space_stands_outside_words(text):
 def test_the_words_of_the_source_are_kept():
     assert words_of(Example("x", "a b", words=((0, 3),))) == ((0, 3),)
     assert words_of(Example("x", "a b")) == ((0, 1), (2, 3))
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_the_quick_rule_for_ascii_gives_the_same_words(text):
+    assert [match.span() for match in _ASCII_WORD.finditer(text)] == [match.span() for match in _WORD.finditer(text)]

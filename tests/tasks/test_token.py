@@ -10,7 +10,7 @@ from tunny.core.errors import ConfigError
 from tunny.data.example import Example, Span
 from tunny.data.words import words_of
 from tunny.tasks.base import Answer
-from tunny.tasks.token import label_groups, tag_words
+from tunny.tasks.token import label_groups
 
 EXAMPLES = [
     Example("0", "Marie Curie was born in Warsaw", spans=(Span(0, 11, "PER"), Span(24, 30, "LOC"))),
@@ -250,10 +250,6 @@ def test_an_unlabelled_text_is_answered_and_not_scored(tokenizer):
     scorer.add(example, answer)
     assert answer.num_targets == 0
     assert scorer.per_label() == {}
-
-
-def test_tag_words_marks_every_word_a_span_touches():
-    assert tag_words([(10, 13, "LOC"), (0, 7, "PER")], [(0, 5), (6, 9), (10, 13), (14, 15)]) == ["B-PER", "I-PER", "B-LOC", "O"]
 
 
 def test_answers_know_nothing_of_gold(tokenizer):

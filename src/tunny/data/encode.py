@@ -24,7 +24,7 @@ from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.settings import TOKEN_KINDS, EncodeSettings
 from tunny.data.store import WINDOWS
-from tunny.data.tags import WordSpan, inside_of, spans_to_tags
+from tunny.data.tags import inside_of, word_tags
 from tunny.data.words import words_of
 
 IGNORED = -100
@@ -89,13 +89,16 @@ class Encoder:
             pieces = encodings[number].ids
             targets = _piece_targets(example, words[number], own, first, ids, labels, self.settings.label_all_pieces, audit)
             answers = np.where(first, own, -1)
-            audit.count("words", len(words[number]))
-            audit.count("tokens", len(pieces))
+            audit.take("words", len(words[number]))
+            audit.give("words", int(first.sum()) + len(joined[number]))
+            audit.count("pieces", len(pieces))
             mute = len(words[number]) - int(first.sum()) - len(joined[number])
             if mute:
-                audit.event("words without tokens", example.id, f"{mute} get their tag from their neighbours")
+                audit.give("words", mute)
+                audit.repair("words", "words without tokens", example.id, f"{mute} get their tag from their neighbours", mute)
             if joined[number]:
-                audit.event("words inside the token of the word before", example.id, f"{len(joined[number])} continue its tag")
+                held = len(joined[number])
+                audit.repair("words", "words inside the token of the word before", example.id, f"{held} continue its tag", held)
             self._token_windows(first_row + number, pieces, answers, targets, joined[number], rows)
 
     def _token_windows(self, row: int, pieces: list[int], answers: Ints, targets: Ints, joined: list[int], rows: "_Rows") -> None:
@@ -127,7 +130,7 @@ class Encoder:
             target = (
                 [ids[name] for name in example.labels if name in ids] if example.labels is not None and labels.kind != "regress" else []
             )
-            audit.count("tokens", len(a) + len(b))
+            audit.count("pieces", len(a) + len(b))
             for window, second in windows:
                 rows.add(
                     example=first_row + number, ids=window, second=second, weight=1.0 / len(windows), joined=[], words=[],
@@ -212,39 +215,6 @@ def assign_pieces(
     return found, joined
 
 
-def word_spans(example: Example, words: Sequence[tuple[int, int]]) -> Iterator[tuple[WordSpan | None, bool]]:
-    """Yield each span of an example as words, and whether its edges are word edges; None where it covers no word."""
-    starts = np.array([start for start, _ in words], dtype=np.int64)
-    ends = np.array([end for _, end in words], dtype=np.int64)
-    for span in example.spans or ():
-        first = int(np.searchsorted(ends, span.start, side="right"))
-        last = int(np.searchsorted(starts, span.end, side="left")) - 1
-        if first > last:
-            yield None, False
-            continue
-        yield WordSpan(first, last, span.label), words[first][0] == span.start and words[last][1] == span.end
-
-
-def word_tags(example: Example, words: Sequence[tuple[int, int]], labels: LabelSet, audit: Audit) -> list[str | None]:
-    """Return one tag a word (None: unlabelled); spans that words cannot express are counted with what becomes of them."""
-    if labels.kind == "pos":
-        by_word = {(span.start, span.end): span.label for span in example.spans or ()}
-        return [by_word.get(word) for word in words]
-    taken: list[WordSpan] = []
-    for span, (found, exact) in zip(example.spans or (), word_spans(example, words), strict=True):
-        where = f"{span.start}-{span.end} ({span.label})"
-        if found is None:
-            audit.event("spans without words", example.id, f"{where} cannot be learnt")
-            continue
-        if taken and found.first <= taken[-1].last:
-            audit.event("spans inside one word", example.id, f"{where} cannot be learnt: its word belongs to the span before")
-            continue
-        if not exact:
-            audit.event("spans snapped to words", example.id, f"{where} begins or ends inside a word; the whole word is learnt")
-        taken.append(found)
-    return list(spans_to_tags(taken, len(words)))
-
-
 def _piece_targets(
     example: Example, words: Sequence[tuple[int, int]], own: Ints, first: NDArray[np.bool_], ids: dict[str, int],
     labels: LabelSet, label_all: bool, audit: Audit,
@@ -253,7 +223,7 @@ def _piece_targets(
     targets = np.full(len(own), IGNORED, dtype=np.int64)
     if example.spans is None:
         return targets
-    tags = word_tags(example, words, labels, audit)
+    tags = word_tags(example, words, labels.kind, audit, "spans to learn")
     by_word = np.array([IGNORED if tag is None else ids.get(tag, IGNORED) for tag in tags], dtype=np.int64)
     targets[first] = by_word[own[first]]
     if label_all:

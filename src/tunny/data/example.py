@@ -13,6 +13,13 @@ class Span(NamedTuple):
     label: str
 
 
+class Origin(NamedTuple):
+    """Where an example comes from: the number of its file among those read, and its first line (or number) there."""
+
+    file: int
+    line: int
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A text with whatever labels its task needs; None means unlabelled, an empty tuple means labelled with nothing."""
@@ -26,3 +33,4 @@ class Example:
     document: str | None = None  # examples of one document stay together in splits
     words: tuple[tuple[int, int], ...] | None = None  # character ranges, where the source was tokenised
     meta: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin | None = field(default=None, compare=False)

@@ -23,8 +23,11 @@ class LabelSet:
         return {name: number for number, name in enumerate(self.names)}
 
 
-def given_names(settings: DataSettings) -> list[str] | None:
-    """Return the label names of `data.labels` in id order, or None where they are to be collected."""
+def given_names(settings: DataSettings) -> dict[str, int] | None:
+    """Return the label names of `data.labels` with their ids in the data, in id order; None where they are to be collected.
+
+    Ids may leave some out (a subset of a larger tag set does); the model's own are counted anew in their order.
+    """
     given = settings.labels
     if isinstance(given, str):
         path = Path(given)
@@ -35,13 +38,22 @@ def given_names(settings: DataSettings) -> list[str] | None:
         except UnicodeDecodeError as error:
             raise DataError(f"{given}: expected UTF-8 text, found byte {error.object[error.start]:#04x} (data.labels)") from error
     if isinstance(given, dict):
-        by_id = given
-        if sorted(given.values()) != list(range(len(given))):
-            raise DataError(f"data.labels: ids must be 0 to {len(given) - 1}, each once; found {sorted(given.values())}")
-        given = sorted(by_id, key=lambda name: by_id[name])
-    if given is not None and len(set(given)) != len(given):
+        if len(set(given.values())) != len(given):
+            raise DataError(f"data.labels: an id stands twice: {sorted(given.values())}")
+        return dict(sorted(given.items(), key=lambda item: item[1]))
+    if given is None:
+        return None
+    if len(set(given)) != len(given):
         raise DataError("data.labels: a name stands twice")
-    return given
+    return {name: number for number, name in enumerate(given)}
+
+
+def kept_names(given: Mapping[str, int] | None, settings: DataSettings) -> list[str] | None:
+    """Return the given names that `data.keep_labels` keeps, in id order."""
+    if given is None or settings.keep_labels is None:
+        return None if given is None else list(given)
+    keep = set(settings.keep_labels)
+    return [name for name in given if name in keep or name.partition("-")[2] in keep]
 
 
 def label_set(kind: str, given: Sequence[str] | None, found: Mapping[str, Counter[str]]) -> tuple[LabelSet, str]:

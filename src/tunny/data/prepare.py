@@ -10,24 +10,27 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tunny.core.console import progress, say
 from tunny.core.errors import DataError
-from tunny.core.files import TEMPORARY, digest_bytes, digest_file, dump_json, new_folder, no_space, read_json, write_json
+from tunny.core.files import TEMPORARY, digest_bytes, dump_json, new_folder, no_space, read_json, write_json
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.example import Example
-from tunny.data.labels import LabelSet, given_names, label_set
-from tunny.data.read import read
-from tunny.data.settings import TOKEN_KINDS, DataSettings
-from tunny.data.source import find_files
+from tunny.data.find import find_files
+from tunny.data.labels import LabelSet, given_names, kept_names, label_set
+from tunny.data.read import digest_of, read
+from tunny.data.settings import TOKEN_KINDS, DataSettings, SplitSettings
+from tunny.data.split import SPLITS, deal, documents_of, report
 from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, to_rows, write_batches
 
-VERSION = "3"  # of what reading and encoding give; raising it makes every cache anew
+VERSION = "4"  # of what reading and encoding give; raising it makes every cache anew
 CHUNK_CHARACTERS = 1_000_000
 ABANDONED_SECONDS = 86_400  # age at which an unfinished folder of the cache is nobody's any more
 
@@ -64,6 +67,7 @@ class Dataset:
     labels: LabelSet
     label_reason: str
     audit: Audit  # what concerns several splits: duplicates, leakage, labels missing from training
+    dealt: dict[str, Any] | None = None  # the split report, where data.split took parts of the training data
 
 
 def cache_folder() -> Path:
@@ -100,38 +104,73 @@ def _make_room(folder: Path) -> None:
 
 
 def read_splits(
-    paths: Mapping[str, Sequence[str]], settings: Mapping[str, DataSettings], kind: str, labels: LabelSet | None = None
+    paths: Mapping[str, Sequence[str]], settings: Mapping[str, DataSettings], kind: str, labels: LabelSet | None = None, seed: int = 42
 ) -> Dataset:
     """Read every split (or find it in the cache) and settle the labels, which are those of a model where one is given."""
-    given = given_names(next(iter(settings.values())))
+    first = next(iter(settings.values()))
+    given = given_names(first)
     splits = {name: _read_split(name, files, settings[name], kind, given) for name, files in paths.items()}
+    audit = Audit()
+    dealt = None
+    if first.split is not None and "train" in splits:
+        audit.add(splits["train"].audit)
+        parts, dealt = _deal(splits.pop("train"), first.split, kind, seed)
+        splits = {**parts, **splits}
     found = {name: split.label_counts for name, split in splits.items()}
     if labels is None:
-        labels, reason = label_set(kind, given, found)
+        labels, reason = label_set(kind, kept_names(given, next(iter(settings.values()))), found)
     else:
         reason = "the model's"
-    audit = Audit()
     _find_missing_labels(kind, found, audit)
     _find_duplicates(splits, audit)
-    return Dataset(splits, labels, reason, audit)
+    return Dataset(splits, labels, reason, audit, dealt)
 
 
-def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: str, given: Sequence[str] | None) -> Split:
+def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: str, given: Mapping[str, int] | None) -> Split:
     files = [file for pattern in paths for file in find_files(pattern)]
     try:
-        digests = {str(file): digest_file(file) for file in files}
+        digests = {str(file): digest_of(file) for file in files}
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    relevant = settings.model_dump(mode="json", exclude={"train", "validation", "test"})
+    relevant = settings.model_dump(mode="json", exclude={"train", "validation", "test", "split"})
     key = digest_bytes(VERSION, kind, dump_json(relevant), dump_json(given), *(f"{file.name}:{digests[str(file)]}" for file in files))
     folder = cache_folder() / "examples" / key
     if not folder.is_dir():
         _write_examples(folder, name, [str(file) for file in files], settings, kind, given)
     saved = read_json(folder / "split.json")
-    return Split(name, folder, key, Audit.from_json(saved["audit"]), Counter(saved["labels"]), digests)
+    audit = Audit.from_json(saved["audit"])
+    audit.rejected = [tuple(row) for row in saved["rejected"]]
+    return Split(name, folder, key, audit, Counter(saved["labels"]), digests)
 
 
-def _write_examples(folder: Path, name: str, paths: list[str], settings: DataSettings, kind: str, given: Sequence[str] | None) -> None:
+def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int) -> tuple[dict[str, Split], dict[str, Any]]:
+    """Part what was read from the training files by document (or find the parts in the cache); return them and the report."""
+    ratios = (float(1 - Fraction(str(shares.validation)) - Fraction(str(shares.test))), shares.validation, shares.test)
+    key = digest_bytes(whole.digest, dump_json(ratios), str(seed))
+    folder = cache_folder() / "examples" / key
+    if not folder.is_dir():
+        _make_room(folder.parent)
+        documents = documents_of((example for chunk in whole.examples.chunks() for example in chunk), kind)
+        dealt = deal(documents, ratios, seed)
+        places = dealt[np.array(documents.of_example, dtype=np.int64)]
+        with new_folder(folder) as temporary:
+            write_json(temporary / "report.json", report(documents, dealt, ratios, seed))
+            for at, name in enumerate(SPLITS):
+                rows = iter(places == at)
+                part = (example for chunk in whole.examples.chunks() for example in chunk if next(rows))
+                (temporary / name).mkdir()
+                write_batches(temporary / name / "examples.arrow", EXAMPLES, map(to_rows, chunked(part)))
+    found = read_json(folder / "report.json")
+    splits = {}
+    for name, part in found["splits"].items():
+        if part["examples"]:
+            audit = Audit(counts=Counter(examples=part["examples"]), notes=whole.audit.notes if name == "train" else [])
+            counts = Counter(part["labels"])
+            splits[name] = Split(name, folder / name, digest_bytes(key, name), audit, counts, whole.files)
+    return splits, found
+
+
+def _write_examples(folder: Path, name: str, paths: list[str], settings: DataSettings, kind: str, given: Mapping[str, int] | None) -> None:
     audit = Audit()
     counts: Counter[str] = Counter()
     _make_room(folder.parent)
@@ -144,13 +183,13 @@ def _write_examples(folder: Path, name: str, paths: list[str], settings: DataSet
 
     with new_folder(folder) as temporary:
         write_batches(temporary / "examples.arrow", EXAMPLES, map(to_rows, chunked(counted())))
-        write_json(temporary / "split.json", {"audit": audit.to_json(), "labels": dict(counts.most_common())})
+        write_json(temporary / "split.json", {"audit": audit.to_json(), "labels": dict(counts.most_common()), "rejected": audit.rejected})
 
 
 def encode_splits(dataset: Dataset, encoder: Encoder) -> Dataset:
     """Encode every split (or find its windows in the cache) and return the dataset with them."""
     splits = {name: _encode_split(split, dataset.labels, encoder) for name, split in dataset.splits.items()}
-    return Dataset(splits, dataset.labels, dataset.label_reason, dataset.audit)
+    return replace(dataset, splits=splits)
 
 
 def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
@@ -173,6 +212,7 @@ def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
 
         with new_folder(folder) as temporary:
             write_batches(temporary / "windows.arrow", WINDOWS, batches())
+            audit.settle()
             write_json(temporary / "audit.json", audit.to_json())
     joint = split.audit.joined(Audit.from_json(read_json(folder / "audit.json")))
     return Split(split.name, split.folder, split.digest, joint, split.label_counts, split.files, folder)
@@ -190,7 +230,7 @@ def _find_missing_labels(kind: str, found: Mapping[str, Counter[str]], audit: Au
 
 
 def _find_duplicates(splits: Mapping[str, Split], audit: Audit) -> None:
-    """Count texts that stand twice in a split, and texts of validation and test that training holds too."""
+    """Count texts and ids that stand twice in a split, and texts of validation and test that training holds too."""
     keys = {name: split.examples.column("key").astype(np.uint64) for name, split in splits.items()}
     for name, values in keys.items():
         unique, counts = np.unique(values, return_counts=True)
@@ -200,6 +240,9 @@ def _find_duplicates(splits: Mapping[str, Split], audit: Audit) -> None:
             audit.event(
                 "duplicates", name, f"{repeated} texts stand there before; the commonest {counts.max()} times, first in row {first + 1}"
             )
+        same, first_id = splits[name].examples.repeated_ids()
+        if same:
+            audit.event("ids given twice", name, f"{same} examples have an id that stands there before, such as {first_id!r}", same)
         if name != "train" and "train" in keys:
             shared = int(np.isin(values, keys["train"]).sum())
             if shared:

@@ -1,62 +1,108 @@
 """From the names of files to a stream of checked examples: the one way into the data, whatever the format."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import pyarrow as pa
 
 from tunny.core.errors import DataError
 from tunny.data.audit import Audit
 from tunny.data.example import Example
-from tunny.data.readers import conll, conllu, json_records, label_studio, plain, table
+from tunny.data.find import HUB, find_files, look_at
+from tunny.data.opening import digest
+from tunny.data.readers import conll, conllu, glue, hub, json_records, label_studio, plain, table
+from tunny.data.records import Row
 from tunny.data.settings import DataSettings
-from tunny.data.source import Source, find_files, find_format
+from tunny.data.source import Source
 
-Reader = Callable[[Source], Iterator[Example]]
 
-READERS: dict[str, Reader] = {
-    "conll": conll.read,
-    "conllu": conllu.read,
-    "jsonl": json_records.read_lines,
-    "json": json_records.read_list,
-    "csv": table.read_csv,
-    "tsv": table.read_tsv,
-    "parquet": table.read_parquet,
-    "label-studio": label_studio.read,
-    "text": plain.read,
+@dataclass(frozen=True)
+class Format:
+    """How a format is read, and how its rows are taken out as they stand; no `rows` where they are no text."""
+
+    read: Callable[[Source], Iterator[Example]]
+    rows: Callable[[Source], Iterator[Row]] | None = None
+    ending: str = ""
+
+
+FORMATS: dict[str, Format] = {
+    "conll": Format(conll.read, conll.rows, "conll"),
+    "conllu": Format(conllu.read, conllu.rows, "conllu"),
+    "jsonl": Format(json_records.read_lines, json_records.line_rows, "jsonl"),
+    "spans": Format(json_records.read_lines, json_records.line_rows, "jsonl"),
+    "json": Format(json_records.read_list, json_records.list_rows, "json"),
+    "csv": Format(table.read_csv, table.csv_rows, "csv"),
+    "tsv": Format(table.read_tsv, table.tsv_rows, "tsv"),
+    "parquet": Format(table.read_parquet, None, "parquet"),
+    "label-studio": Format(label_studio.read, label_studio.rows, "json"),
+    "glue": Format(glue.read, glue.rows, "tsv"),
+    "hub": Format(hub.read, None, "parquet"),
+    "text": Format(plain.read, plain.rows, "txt"),
 }
 
 
+def digest_of(path: Path) -> str:
+    """Return the digest of everything that reading this file, data set or saved folder depends on."""
+    return hub.digest(path) if str(path).startswith(HUB) or path.is_dir() else digest(path)
+
+
+def sources(
+    paths: Iterable[str], settings: DataSettings, kind: str, audit: Audit, names: Mapping[str, int] | None, labels_needed: bool
+) -> Iterator[Source]:
+    """Yield each file of the paths as a source, and note what it was taken for."""
+    noted = set()
+    number = 0
+    for pattern in paths:
+        for path in find_files(pattern):
+            looks = look_at(path, settings)
+            if (looks.format, looks.reason) not in noted:  # a folder of a thousand annotations is one note
+                noted.add((looks.format, looks.reason))
+                audit.note(f"{path.name}: format {looks.format} ({looks.reason})")
+            encoding = looks.encoding
+            if encoding is not None and encoding.guessed:
+                audit.event("encodings guessed", path.name, f"{encoding.name} ({encoding.reason}); data.encoding settles it")
+            elif encoding is not None and encoding.name not in ("utf-8-sig", settings.encoding):
+                audit.note(f"{path.name}: encoding {encoding.name} ({encoding.reason})")
+            yield Source(
+                path, settings, kind, names, audit, labels_needed, encoding.name if encoding else "", looks.format.partition(":")[0], number
+            )
+            number += 1
+
+
 def read(
-    paths: Iterable[str], settings: DataSettings, kind: str, audit: Audit, *, names: Sequence[str] | None = None, labels_needed: bool = True
-) -> Iterator[Example]:
+    paths: Iterable[str], settings: DataSettings, kind: str, audit: Audit, *, names: Mapping[str, int] | None = None,
+    labels_needed: bool = True,
+) -> Iterator[Example]:  # fmt: skip
     """Yield the examples of the files in order, at most `data.max_examples`; account for everything in `audit`.
 
     Raises DataError where a file is missing or unreadable, a row is bad (unless quarantined), or nothing is left.
     """
-    examples = _read_all(paths, settings, kind, audit, names, labels_needed)
+    paths = list(paths)
     number = 0
-    for example in islice(examples, settings.max_examples):
+    for example in islice(_read_all(sources(paths, settings, kind, audit, names, labels_needed)), settings.max_examples):
         number += 1
+        audit.give("examples")
+        if example.words:
+            audit.give("tokens", len(example.words))
+        if example.spans:
+            audit.give("spans", len(example.spans))
         yield example
+    audit.settle()
     if not number and labels_needed:
         raise DataError(f"{', '.join(paths)}: no example left" + _why(audit))
 
 
 def _why(audit: Audit) -> str:
-    if not audit.counts["read"]:
+    if not audit.flow("examples").taken:
         return "; the file is empty"
-    return "; " + ", ".join(f"{kind}: {audit.counts[kind]}" for kind in audit.events) if audit.events else ""
+    return "; " + ", ".join(f"{kind}: {audit.counts[kind]} ({listed[0]['detail']})" for kind, listed in audit.events.items())
 
 
-def _read_all(
-    paths: Iterable[str], settings: DataSettings, kind: str, audit: Audit, names: Sequence[str] | None, labels_needed: bool
-) -> Iterator[Example]:
-    for pattern in paths:
-        for path in find_files(pattern):
-            found, reason = find_format(path, settings)
-            audit.note(f"{path.name}: format {found} ({reason})")
-            try:
-                yield from READERS[found](Source(path, settings, kind, names, audit, labels_needed))
-            except (OSError, pa.ArrowException) as error:
-                raise DataError(f"{path}: cannot be read: {error}") from error
+def _read_all(found: Iterator[Source]) -> Iterator[Example]:
+    for source in found:
+        try:
+            yield from FORMATS[source.format].read(source)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{source.path}: cannot be read: {error}") from error

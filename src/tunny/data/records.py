@@ -1,168 +1,178 @@
-"""From a record (a JSON object, a row with named columns) to an Example: which column is what, and what its value means.
+"""From a record (a JSON object, a row with named columns) or a tagged sentence to an Example: what its values mean.
 
-Shared by the json, jsonl, csv, tsv and parquet readers. Columns that the settings do not name are found by name, and what was
-taken is noted in the audit. Cells of text files may hold lists as JSON or, for tokens and tags, parted by spaces.
+Shared by the json, jsonl, spans, csv, tsv, parquet and hub readers; the sentences by the conll readers too. Cells of text files may
+hold lists as JSON or, for tokens and tags, parted by spaces.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from tunny.core.errors import DataError, did_you_mean
-from tunny.data.example import Example, Span
+from tunny.data.cells import as_labels, as_list, as_meta, as_ranges, as_score, as_spans, as_text, shown
+from tunny.data.columns import USUAL, Columns, Key, find_columns
+from tunny.data.example import Example, Origin, Span
 from tunny.data.source import Source
-from tunny.data.tags import Scheme, SchemeFinder, tags_to_spans
+from tunny.data.tags import Scheme, SchemeFinder, WordSpan, tags_to_spans
 
-Key = str | int
-Numbered = Iterator[tuple[int, Mapping[Any, Any]]]  # place and record
-_TOKENS = ("tokens", "words", "token")
-_TEXT = ("text", "sentence", "content", "document", "body", "sentence1", "premise", "question1", "text_a")
-_TEXT_B = ("text_b", "sentence2", "hypothesis", "question2")
-_LABEL = {
-    "classify": ("label", "labels", "class", "category", "sentiment"),
-    "multilabel": ("labels", "label", "classes", "categories"),
-    "regress": ("score", "label", "value", "rating"),
-}
-_SPANS = ("spans", "entities", "label", "labels")
+Numbered = Iterator[tuple[int, Mapping[Any, Any]]]  # line and record
+_TAGS = 10_000  # tags whose names are kept at hand
+Words = tuple[tuple[int, int], ...]
+Answer = tuple[tuple[Span, ...] | None, tuple[str, ...] | None, float | None]
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Which key of a record holds what; None where there is no such thing."""
+class Row(NamedTuple):
+    """A row as it stands in its file, and the line by which its example is known; line 0 is the head of the file."""
 
-    id: Key | None
-    text: Key | None
-    text_b: Key | None
-    tokens: Key | None
-    tags: Key | None
-    label: Key | None
-    spans: Key | None
-
-
-def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
-    """Choose the columns by the settings and, where these are silent, by name; raise DataError where none fits."""
-    wanted = source.settings
-    for setting in ("id", "text", "text_b", "tokens", "tags", "label"):
-        named = getattr(wanted, setting)
-        if named is not None and named not in keys and (source.labels_needed or setting in {"text", "text_b"}):
-            listed = ", ".join(str(key) for key in keys)
-            raise DataError(
-                f"{source.path.name}: no column {named!r} (data.{setting}); there are: {listed}"
-                + did_you_mean(str(named), [str(key) for key in keys])
-            )
-    lower = {str(key).lower(): key for key in keys}
-
-    def pick(named: Key | None, candidates: Sequence[str]) -> Key | None:
-        if named is not None:
-            return named if named in keys else None
-        return next((lower[name.lower()] for name in candidates if name.lower() in lower), None)
-
-    tokens = tags = spans = label = None
-    if source.for_tokens:
-        candidates = ("sentence",) if {"sentence", "slot"} <= set(lower) else _TOKENS
-        tokens = pick(wanted.tokens, candidates) if wanted.text is None or wanted.tokens is not None else None
-        if tokens is not None:
-            tags = pick(wanted.tags, (f"{source.kind}_tags", "tags", "labels", f"{source.kind}", "ner_tags", "slot", "tag"))
-        if tags is None:
-            spans = pick(wanted.label, _SPANS) if source.kind != "pos" else None  # a part of speech belongs to a word of the source
-            tokens = None if spans is not None and wanted.tokens is None else tokens
-    else:
-        label = pick(wanted.label, _LABEL[source.kind])
-    text = None if tokens is not None else pick(wanted.text, _TEXT)
-    text_b = pick(wanted.text_b, () if source.for_tokens or wanted.text is not None else _TEXT_B)
-    columns = Columns(pick(wanted.id, ("id",)), text, text_b, tokens, tags, label, spans)
-    free = [key for key in keys if key not in vars(columns).values()]
-    if text is None and tokens is None and wanted.text is None and len(free) == 1:
-        columns = replace(columns, text=free[0])  # the only column left can be nothing else
-    _require(source, columns, keys)
-    taken = {name: key for name, key in vars(columns).items() if key is not None}
-    source.audit.note(f"{source.path.name}: columns " + ", ".join(f"{name} = {key}" for name, key in taken.items()))
-    return columns
-
-
-def _require(source: Source, columns: Columns, keys: Sequence[Key]) -> None:
-    listed = ", ".join(str(key) for key in keys)
-    if columns.text is None and columns.tokens is None:
-        raise DataError(f"{source.path.name}: no column for the text; there are: {listed}. Set data.text or data.tokens.")
-    if not source.labels_needed:
-        return
-    if source.for_tokens and columns.tags is None and columns.spans is None:
-        raise DataError(f"{source.path.name}: no column for tags or spans; there are: {listed}. Set data.tags or data.label.")
-    if not source.for_tokens and columns.label is None:
-        raise DataError(f"{source.path.name}: no column for the label; there are: {listed}. Set data.label.")
+    line: int
+    raw: str
 
 
 class RecordReader:
     """Turns the records of one source into examples; holds the columns and the tag scheme found for it."""
 
-    def __init__(self, source: Source, columns: Columns, scheme: Scheme = "none"):
+    def __init__(self, source: Source, columns: Columns, others: frozenset[Key] = frozenset()):
         self.source = source
         self.columns = columns
-        self.scheme = scheme
+        self.others = others  # usual keys that the columns were not chosen from
+        self.scheme: Scheme = "none"
+        self._names: dict[int | str, str] = {}  # of the tags met so far
+        self._unnamed: set[int | str] = set()  # those that data.labels leaves out
 
     def read(self, line: int, record: Mapping[Any, Any]) -> Iterator[Example]:
         """Yield the example of one record, if it is a good one."""
         columns, source = self.columns, self.source
-        identity = record.get(columns.id) if columns.id is not None else None
+        if not self.others.isdisjoint(record):
+            late = ", ".join(str(key) for key in record if key in self.others)
+            source.audit.event("keys that come too late", source.where(line), f"{late}: the columns were chosen by the first rows")
+        if self._unwanted(line, record):
+            return
+        if relations := _cell(record, columns.relations):
+            number = len(relations) if isinstance(relations, list) else 1
+            source.audit.take("relations", number)
+            source.audit.drop("relations", "relations not used", source.where(line), f"{number} relations", number)
+        identity = _cell(record, columns.id)
         name = str(identity) if identity not in (None, "") else source.where(line)
+        grouped = _cell(record, columns.document)
+        document = None if grouped in (None, "") else str(grouped)
         try:
             if columns.tokens is not None:
-                example = self._tagged(name, line, record)
-            else:
-                example = self._labelled(name, record)
+                tokens = as_list(_cell(record, columns.tokens), "tokens")
+                tags = self.tags(record, line) if source.labels_needed and columns.tags is not None else None
+                entities = self._entities(record, len(tokens)) if source.labels_needed and columns.spans is not None else None
+                yield from read_sentence(source, line, name, tokens, tags, self.scheme, document, entities=entities)
+                return
+            example = self._example(line, name, record, document)
         except ValueError as error:
-            source.audit.count("read")
-            source.reject(line, str(error))
+            source.refuse(line, str(error))
             return
         yield from source.accept(line, example)
 
-    def _tagged(self, name: str, line: int, record: Mapping[Key, Any]) -> Example:
-        tokens = as_list(_cell(record, self.columns.tokens), "tokens")
-        tags = self.tags(record) if self.source.labels_needed else None
-        return tokens_to_example(name, tokens, tags, self.source, line, self.scheme)
+    def _unwanted(self, line: int, record: Mapping[Any, Any]) -> bool:
+        """Count and leave out a row in another language, or one that an annotator did not accept."""
+        language, answer = _cell(record, self.columns.language), _cell(record, self.columns.answer)
+        wanted = self.source.settings.language
+        if wanted is not None and language != wanted:
+            why, detail = "other languages", f"{language!r}"
+        elif answer in ("reject", "ignore"):
+            why, detail = "not accepted", f"the annotator's answer is {answer!r}"
+        else:
+            return False
+        self.source.audit.take("examples")
+        self.source.audit.drop("examples", why, self.source.where(line), detail)
+        return True
 
-    def tags(self, record: Mapping[Any, Any]) -> list[str]:
-        """Return the tags of a record as names."""
-        found = []
-        for value in as_list(_cell(record, self.columns.tags), "tags"):
-            if isinstance(value, int) and self.source.names is None:
-                raise ValueError("the tags are integers; name them in id order in data.labels")
-            numbered = isinstance(value, int) or str(value).isdigit()
-            found.append(self.source.name_of(value) if numbered else str(value))
+    def _entities(self, record: Mapping[Any, Any], num_tokens: int) -> list[WordSpan]:
+        """Return entities given as [first token, last token, label], as GLiNER has them."""
+        found = [WordSpan(*span) for span in as_spans(_cell(record, self.columns.spans))]
+        for first, last, label in found:
+            if not 0 <= first <= last < num_tokens:
+                raise ValueError(f"expected an entity of tokens 0 to {num_tokens - 1}, found {first}-{last} ({label})")
         return found
 
-    def all_tags(self, records: Numbered) -> Iterator[tuple[int, list[str]]]:
+    def tags(self, record: Mapping[Any, Any], line: int | None = None) -> list[str]:
+        """Return the tags of a record as names; where a line is given, count those that `data.labels` leaves out."""
+        values = as_list(_cell(record, self.columns.tags), "tags")
+        try:
+            found = [self._names[value] for value in values]
+        except (KeyError, TypeError):
+            found = [self._tag(value) for value in values]
+        if self._unnamed and line is not None and (others := sum(value in self._unnamed for value in values)):
+            self.source.audit.event(
+                "tags without a name", self.source.where(line), f"{others} that data.labels leaves out are read as O", others
+            )
+        return found
+
+    def _tag(self, value: Any) -> str:
+        numbered = isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
+        if not numbered and not isinstance(value, str):
+            raise ValueError(f"expected tags as names or integers, found {shown(value)}")
+        if isinstance(value, int) and self.source.names is None:
+            raise ValueError("the tags are integers; name them in id order in data.labels")
+        name = self.source.name_of(value) if numbered else value
+        if len(self._names) < _TAGS:
+            self._names[value] = name
+        if numbered and not self.source.has_name(value):
+            self._unnamed.add(value)
+        return name
+
+    def all_tags(self, records: Numbered) -> Iterator[list[str]]:
         """Yield the tags of all records that have good ones; the reading pass reports the others with their place."""
-        for line, record in records:
+        for _, record in records:
             try:
-                yield line, self.tags(record)
+                yield self.tags(record)
             except ValueError:
                 continue
 
-    def _labelled(self, name: str, record: Mapping[Key, Any]) -> Example:
-        columns, kind = self.columns, self.source.kind
+    def _example(self, line: int, name: str, record: Mapping[Key, Any], document: str | None) -> Example:
+        """Return the example of a record that has a text."""
+        columns = self.columns
         text = as_text(_cell(record, columns.text), "text")
-        text_b = as_text(_cell(record, columns.text_b), "text_b") if columns.text_b is not None else None
-        value = _cell(record, columns.spans if self.source.for_tokens else columns.label) if self.source.labels_needed else None
+        second, meta, words = _cell(record, columns.text_b), as_meta(_cell(record, columns.meta)), None
+        text_b = None if second is None else as_text(second, "text_b")
+        if meta or columns.words is not None:
+            words = as_ranges(meta.get("words"), text)
+            if words is not None:
+                del meta["words"]
+            else:
+                words = as_ranges(_cell(record, columns.words), text)
+            document = document or as_text(meta.pop("document", None), "the document") or None
+        spans, labels, score = self._answer(record, words) if self.source.labels_needed else (None, None, None)
+        return Example(name, text, spans, labels, score, text_b, document, words, meta, Origin(self.source.number, line))
+
+    def _answer(self, record: Mapping[Key, Any], words: Words | None) -> Answer:
+        """Return the spans, labels or score of a record; None where its cell is empty."""
+        columns, kind = self.columns, self.source.kind
+        if columns.words is not None and columns.tags is not None:
+            tags = self.tags(record)
+            if words is None or len(words) != len(tags):
+                raise ValueError(f"expected one tag a word, found {len(words or ())} words and {len(tags)} tags")
+            return tuple(Span(*word, tag) for word, tag in zip(words, tags, strict=True)), None, None
+        value = _cell(record, columns.spans if self.source.for_tokens else columns.label)
         if value is None or (isinstance(value, float) and math.isnan(value) and kind != "regress"):
-            return Example(name, text, text_b=text_b)
+            return None, None, None
         if self.source.for_tokens:
-            return Example(name, text, spans=as_spans(value))
+            return as_spans(value), None, None
         if kind == "regress":
-            return Example(name, text, text_b=text_b, score=as_score(value))
-        if kind == "multilabel":
-            values = as_labels(value, self.source.settings.label_separator)
-            return Example(name, text, text_b=text_b, labels=tuple(dict.fromkeys(self.source.name_of(item) for item in values)))
+            return None, None, as_score(value)
+        if kind == "classify":
+            return None, self._one_label(value), None
+        separated = as_labels(value, self.source.settings.label_separator)
+        return None, tuple(dict.fromkeys(self.source.name_of(item) for item in separated)), None
+
+    def _one_label(self, value: Any) -> tuple[str, ...] | None:
+        if isinstance(value, (dict, list)):
+            names = as_labels(value, self.source.settings.label_separator)
+            if len(names) != 1:
+                raise ValueError(f"expected one label, found {shown(value)}")
+            value = names[0]
         if isinstance(value, str) and not value.strip():
-            return Example(name, text, text_b=text_b)
-        return Example(name, text, text_b=text_b, labels=(self.source.name_of(value),))
+            return None
+        return (self.source.name_of(value),)
 
 
 def read_records(source: Source, keys: Sequence[Key], records: Callable[[bool], Numbered]) -> Iterator[Example]:
     """Yield the examples of all records; `records(report)` starts from the first, and rejects bad ones where told to report."""
-    reader = RecordReader(source, find_columns(source, keys))
+    reader = RecordReader(source, find_columns(source, keys), USUAL.difference(keys))
     if reader.columns.tags is not None and source.for_tokens:
         reader.scheme = find_scheme(source, reader.all_tags(records(False)))
     for line, record in records(True):
@@ -173,12 +183,12 @@ def _cell(record: Mapping[Key, Any], key: Key | None) -> Any:
     return None if key is None else record.get(key)
 
 
-def find_scheme(source: Source, sentences: Iterator[tuple[int, Sequence[str]]]) -> Scheme:
+def find_scheme(source: Source, sentences: Iterator[Sequence[str]]) -> Scheme:
     """Look at all tags of a file and return their scheme; a tag that no scheme has goes to the reader, which rejects it."""
     if source.kind == "pos" or not source.labels_needed:
         return "none"
     finder = SchemeFinder()
-    for _, tags in sentences:
+    for tags in sentences:
         try:
             finder.see(tags)
         except ValueError:
@@ -188,112 +198,48 @@ def find_scheme(source: Source, sentences: Iterator[tuple[int, Sequence[str]]]) 
     return scheme
 
 
-def tokens_to_example(
-    name: str, tokens: Sequence[Any], tags: Sequence[str] | None, source: Source, line: int | str, scheme: Scheme,
-    document: str | None = None, spaces: Sequence[bool] | None = None,
-) -> Example:  # fmt: skip
-    """Join tokens into a text (by single spaces, or as `spaces` says) and turn their tags into character spans.
-
-    Raises ValueError where the numbers differ or a tag belongs to no scheme.
+def read_sentence(
+    source: Source, line: int, name: str, tokens: Sequence[Any], tags: Sequence[str] | None, scheme: Scheme,
+    document: str | None = None, spaces: Sequence[bool] | None = None, entities: Sequence[WordSpan] | None = None,
+) -> Iterator[Example]:  # fmt: skip
+    """Join tokens into a text (by single spaces, or as `spaces` says), turn their tags or entities into character spans, and
+    yield the example if it is good. Raises ValueError where the numbers differ or a tag belongs to no scheme.
     """
+    text, words = _joined(tokens, spaces)
+    spans: tuple[Span, ...] | None = None
+    repaired = 0
+    if tags is not None:
+        if len(tags) != len(words):
+            raise ValueError(f"expected one tag a token, found {len(words)} tokens and {len(tags)} tags")
+        if source.kind == "pos":
+            spans = tuple([Span(*word, tag) for word, tag in zip(words, tags, strict=True) if tag not in ("_", "")])
+        else:
+            entities, repaired = tags_to_spans(tags, scheme)
+    if entities is not None:
+        spans = tuple([Span(words[first][0], words[last][1], label) for first, last, label in entities])
+    example = Example(name, text, spans, document=document, words=tuple(words), origin=Origin(source.number, line))
+    for good in source.accept(line, example):
+        if repaired:
+            detail = f"{repaired} that break {scheme} start a span of their own"
+            source.audit.repair("tokens", "tags repaired", source.where(line), detail, repaired)
+        yield good
+
+
+def _joined(tokens: Sequence[Any], spaces: Sequence[bool] | None) -> tuple[str, list[tuple[int, int]]]:
+    """Return the text of tokens and the range of each; white space at the edges of a token is text, but not of the word."""
     words = []
     pieces: list[str] = []
     position = 0
     for number, token in enumerate(tokens):
-        text = "" if token is None else str(token)
-        inner = text.strip() or text  # white space at the edges of a token is text, but not of the word
-        start = position + text.index(inner)
+        piece = token if isinstance(token, str) else as_text(token, "a token")
+        inner = piece.strip() or piece
+        start = position if inner is piece else position + piece.index(inner)
         words.append((start, start + len(inner)))
-        gap = " " if number + 1 < len(tokens) and (spaces is None or spaces[number]) else ""
-        pieces += [text, gap]
-        position += len(text) + len(gap)
-    spans: tuple[Span, ...] | None = None
-    if tags is not None:
-        if len(tags) != len(tokens):
-            raise ValueError(f"expected one tag a token, found {len(tokens)} tokens and {len(tags)} tags")
-        if source.kind == "pos":
-            spans = tuple(Span(*word, tag) for word, tag in zip(words, tags, strict=True) if tag not in ("_", ""))
-        else:
-            grouped, repaired = tags_to_spans(tags, scheme)
-            if repaired:
-                source.audit.event("tags repaired", source.where(line), f"{repaired} that break {scheme} start a span of their own")
-            spans = tuple(Span(words[first][0], words[last][1], label) for first, last, label in grouped)
-    return Example(name, "".join(pieces), spans=spans, words=tuple(words), document=document)
-
-
-def as_text(value: Any, what: str) -> str:
-    """Return a text cell; numbers become text, None an empty one."""
-    if value is None:
-        return ""
-    if isinstance(value, (list, dict)):
-        raise ValueError(f"expected {what} as text, found a {type(value).__name__}")
-    return str(value)
-
-
-def as_list(value: Any, what: str) -> list[Any]:
-    """Return a list cell: a list, JSON, or values parted by white space."""
-    if value is None:
-        return []
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, str):
-        text = value.strip()
-        return _json_list(text, what) if text.startswith("[") and text.endswith("]") and len(text) > 1 else text.split()
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    raise ValueError(f"expected {what} as a list, found {value!r}")
-
-
-def _json_list(text: str, what: str) -> list[Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        if text.startswith(("['", '["', "[{")):
-            raise ValueError(f"expected {what} as JSON, found {text[:40]!r}") from None
-        return text.split()
-    if not isinstance(value, list):
-        raise ValueError(f"expected {what} as a list, found {text[:40]!r}")
-    return value
-
-
-def as_labels(value: Any, separator: str) -> list[Any]:
-    """Return the labels of a multi-label cell: a list, JSON, or names with a separator; an empty cell has none."""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith("["):
-            return _json_list(text, "labels")
-        return [part.strip() for part in text.split(separator) if part.strip()]
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def as_score(value: Any) -> float:
-    """Return a score; raise ValueError for what is no finite number."""
-    try:
-        score = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"expected a number as the score, found {value!r}") from None
-    if not math.isfinite(score):
-        raise ValueError(f"expected a finite score, found {value!r}")
-    return score
-
-
-def as_spans(value: Any) -> tuple[Span, ...]:
-    """Return spans from a list of {start, end, label} or [start, end, label]."""
-    if isinstance(value, str):
-        value = _json_list(value, "spans") if value.strip() else []
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"expected spans as a list, found {value!r}")
-    return tuple(_span(item) for item in value)
-
-
-def _span(item: Any) -> Span:
-    if isinstance(item, Mapping):
-        label = item.get("label", item.get("type"))
-        start, end = item.get("start"), item.get("end")
-    elif isinstance(item, (list, tuple)) and len(item) == 3:
-        start, end, label = item
-    else:
-        raise ValueError(f"expected a span as {{start, end, label}}, found {item!r}")
-    if isinstance(start, bool) or not isinstance(start, int) or not isinstance(end, int) or not isinstance(label, str) or not label:
-        raise ValueError(f"expected a span with whole numbers start and end and a label, found {item!r}")
-    return Span(start, end, label)
+        pieces.append(piece)
+        position += len(piece)
+        if spaces is None or spaces[number]:
+            pieces.append(" ")
+            position += 1
+    if pieces and (spaces is None or spaces[-1]):
+        pieces.pop()
+    return "".join(pieces), words

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tunny.core.files import digest_bytes
-from tunny.data.example import Example, Span
+from tunny.data.example import Example, Origin, Span
 
 CHUNK = 2048  # examples of one batch; evaluation forms its batches inside chunks, so this is part of the result
 
@@ -32,6 +33,8 @@ EXAMPLES = pa.schema(
         ("word_starts", pa.list_(pa.int32())),
         ("word_ends", pa.list_(pa.int32())),
         ("meta", pa.string()),
+        ("file", pa.int32()),  # number of the file among those read
+        ("line", pa.int64()),  # line or number there
         ("key", pa.uint64()),  # 64 bits of a digest of the texts, for duplicates and leakage
     ]
 )
@@ -64,6 +67,8 @@ def to_rows(examples: Sequence[Example]) -> pa.RecordBatch:
         columns["word_starts"].append(None if example.words is None else [start for start, _ in example.words])
         columns["word_ends"].append(None if example.words is None else [end for _, end in example.words])
         columns["meta"].append(json.dumps(dict(example.meta)) if example.meta else None)
+        columns["file"].append(example.origin.file if example.origin else -1)
+        columns["line"].append(example.origin.line if example.origin else 0)
         columns["key"].append(int(digest_bytes(example.text, example.text_b or "")[:16], 16))
     return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in EXAMPLES], schema=EXAMPLES)
 
@@ -81,6 +86,7 @@ def from_rows(batch: pa.RecordBatch) -> list[Example]:
                 score=row["score"], text_b=row["text_b"], document=row["document"],
                 words=None if starts is None else tuple(zip(starts, row["word_ends"], strict=True)),
                 meta=json.loads(row["meta"]) if row["meta"] else {},
+                origin=Origin(row["file"], row["line"]) if row["file"] >= 0 else None,
             )
         )  # fmt: skip
     return examples
@@ -121,6 +127,13 @@ class ArrowRows:
 
 class ExampleStore(ArrowRows):
     """Examples on disk, in the order they were read."""
+
+    def repeated_ids(self) -> tuple[int, str]:
+        """Return how many examples have an id that stands before them, and one such id."""
+        ids = pa.chunked_array([batch.column("id") for batch in self.batches], pa.string())
+        counts = pc.value_counts(ids)
+        number = len(ids) - len(counts)
+        return number, str(counts[pc.index(pc.greater(counts.field("counts"), 1), True).as_py()]["values"]) if number else ""
 
     def chunks(self) -> Iterator[list[Example]]:
         """Yield the examples a chunk at a time."""

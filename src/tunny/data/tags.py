@@ -5,11 +5,15 @@ IOB1 marks B- only between two neighbours of one type, IOB2 at every start, BIOE
 does (it starts a new span) and counted. Source: Tjong Kim Sang & Veenstra 1999; Ratinov & Roth 2009.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tunny.data.audit import Audit
+from tunny.data.example import Example
 
 Scheme = Literal["IOB1", "IOB2", "BIOES", "BILOU", "none"]
 _NORMAL = {"L": "E", "U": "S"}  # BILOU's names for the two prefixes of BIOES
@@ -98,6 +102,52 @@ def spans_to_tags(spans: Iterable[WordSpan], num_words: int) -> list[str]:
     for first, last, label in spans:
         tags[first : last + 1] = [f"B-{label}", *[f"I-{label}"] * (last - first)]
     return tags
+
+
+def tag_words(
+    spans: Iterable[tuple[int, int, str]],
+    words: Sequence[tuple[int, int]],
+    audit: Audit | None = None,
+    where: str = "",
+    unit: str = "spans",
+) -> list[str]:
+    """Return IOB2 tags of the words that character spans touch; a word belongs to the first span that does.
+
+    Spans that the tags cannot say exactly are accounted for under `unit`, with what becomes of them.
+    """
+    audit = audit or Audit()
+    starts, ends = [start for start, _ in words], [end for _, end in words]
+    found: list[WordSpan] = []
+    for start, end, label in sorted(spans):
+        first, last = bisect_right(ends, start), bisect_left(starts, end) - 1
+        shown = f"{start}-{end} ({label})"
+        audit.take(unit)
+        if first > last:
+            audit.drop(unit, "spans without words", where, f"{shown} touches no word")
+        elif found and first <= found[-1].last:
+            audit.drop(unit, "spans inside one word", where, f"{shown} begins in a word that belongs to the span before")
+        else:
+            found.append(WordSpan(first, last, label))
+            audit.give(unit)
+            if (starts[first], ends[last]) != (start, end):
+                audit.repair(unit, "spans snapped to words", where, f"{shown} begins or ends inside a word; the whole word is taken")
+    return spans_to_tags(found, len(words))
+
+
+def word_tags(
+    example: Example, words: Sequence[tuple[int, int]], kind: str, audit: Audit | None = None, unit: str = "spans"
+) -> Sequence[str | None]:
+    """Return one tag a word (None: unlabelled) and account for the spans under `unit`."""
+    audit, spans, known = audit or Audit(), example.spans or (), set(words)
+    if kind != "pos":
+        return tag_words(spans, words, audit, example.id, unit)
+    by_word = {(span.start, span.end): span.label for span in spans}
+    others = [span for span in spans if (span.start, span.end) not in known]
+    audit.take(unit, len(spans))
+    audit.give(unit, len(spans) - len(others))
+    if others:
+        audit.drop(unit, "spans that are no words", example.id, f"{others[0].start}-{others[0].end} ({others[0].label})", len(others))
+    return [by_word.get(word) for word in words]
 
 
 def scheme_of(names: Sequence[str]) -> Scheme:

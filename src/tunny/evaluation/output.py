@@ -1,21 +1,21 @@
-"""Predictions as files: jsonl, csv, conll, parquet. Lines are written as they come, the file appears whole or not at all."""
+"""Predictions as files: jsonl, csv, conll, parquet, and tasks with predictions for a running Label Studio."""
 
-import csv
-import json
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+import pyarrow as pa
 
 from tunny.core.errors import ConfigError, did_you_mean
-from tunny.core.files import new_file
-from tunny.tasks.token import tag_words
+from tunny.data.audit import Audit
+from tunny.data.example import Example, Span
+from tunny.data.write import check_format, dump, studio_task, write_examples, write_records
 
-FORMATS = ("jsonl", "csv", "conll", "parquet")
-ROWS = 4096  # of a row group of Parquet
+FORMATS = ("jsonl", "csv", "conll", "parquet", "label-studio")
 Prediction = dict[str, Any]
-Words = tuple[tuple[int, int], ...]
+Answers = Iterable[tuple[Example, Prediction]]
 
 
 def output_format(to: str | None, out: str) -> str:
@@ -28,80 +28,44 @@ def output_format(to: str | None, out: str) -> str:
     return to
 
 
-def write_predictions(out: str, form: str, predictions: Iterable[tuple[Prediction, Words]]) -> int:
-    """Write predictions with the words of their texts; `-` is standard output. Return how many there were."""
+def write_predictions(
+    out: str, form: str, answers: Answers, kind: str, audit: Audit, *, model_version: str = "tunny", control: str | None = None
+) -> int:
+    """Write predictions to a file, or to standard output (`-`), and return their number.
+
+    In Label Studio they are the model's of `model_version`, under the control of that name. Raises ConfigError, before anything
+    is written, for a format that cannot hold predictions of this kind.
+    """
+    check_format(form, kind, FORMATS)
+    if form == "conll":
+        return write_examples(out, form, (_predicted(example, prediction) for example, prediction in answers), kind, audit)
+    if form == "label-studio":
+        tasks = (_task(example, prediction, model_version, control, audit) for example, prediction in answers)
+        return write_records(out, "json", tasks, {})
+    rows: Iterator[Prediction] = (prediction for _, prediction in answers)
     if form == "parquet":
-        return _write_parquet(out, predictions)
-    count = 0
-    with _opened(out) as file:
-        writer = csv.writer(file, lineterminator="\n") if form == "csv" else None
-        for prediction, words in predictions:
-            count += 1
-            if form == "conll":
-                file.write("".join(f"{word}\t{tag}\n" for word, tag in _tagged(prediction, words)) + "\n")
-            elif writer is not None:
-                row = _flat(prediction)
-                if count == 1:
-                    writer.writerow(row)
-                writer.writerow(row.values())
-            else:
-                file.write(json.dumps(prediction, ensure_ascii=False) + "\n")
-    return count
+        rows = ({name: dump(value) if isinstance(value, list) else value for name, value in row.items()} for row in rows)
+    first = next(rows, None)
+    numbers = {name for name, value in (first or {}).items() if isinstance(value, float)}
+    types = {name: pa.float64() if name in numbers else pa.string() for name in first or ("id", "text")}
+    return write_records(out, form, rows if first is None else chain([first], rows), types)
 
 
-def _tagged(prediction: Prediction, words: Words) -> Iterator[tuple[str, str]]:
-    """Yield every word with its IOB2 tag, or its part of speech."""
-    text = prediction["text"]
+def _predicted(example: Example, prediction: Prediction) -> Example:
+    """Return the example with what is predicted as its labels."""
     if "tags" in prediction:
-        tags = prediction["tags"]
-    elif "spans" in prediction:
-        tags = tag_words([(span["start"], span["end"], span["label"]) for span in prediction["spans"]], words)
+        spans = [Span(start, end, tag) for (start, end), tag in zip(prediction["words"], prediction["tags"], strict=True)]
     else:
-        raise ConfigError("--to conll: is for ner, pos and chunk models; use jsonl, csv or parquet")
-    for (start, end), tag in zip(words, tags, strict=True):
-        yield " ".join(text[start:end].split()) or "_", tag
+        spans = [Span(span["start"], span["end"], span["label"]) for span in prediction.get("spans", ())]
+    labels = [item["label"] for item in prediction.get("labels", ())] or [prediction[name] for name in ("label",) if name in prediction]
+    return replace(example, spans=tuple(spans), labels=tuple(labels), score=prediction.get("value"))
 
 
-def _flat(prediction: Prediction) -> Prediction:
-    """Return a prediction with lists as JSON, for one cell each."""
-    return {name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value for name, value in prediction.items()}
-
-
-def _write_parquet(out: str, predictions: Iterable[tuple[Prediction, Words]]) -> int:
-    if out == "-":
-        raise ConfigError("--to parquet: needs a file; give --out FILE.parquet")
-    count, writer = 0, None
-    rows: list[Prediction] = []
-
-    with new_file(Path(out).absolute()) as temporary:
-        for prediction, _ in predictions:
-            count += 1
-            rows.append(_flat(prediction))
-            if len(rows) == ROWS:
-                writer = _flush(rows, writer, temporary)
-        if rows or writer is None:
-            writer = _flush(rows, writer, temporary)
-        writer.close()
-    return count
-
-
-def _flush(rows: list[Prediction], writer: Any, path: Path) -> Any:
-    """Write rows to a Parquet file, which is opened with the first of them; return its writer."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist(rows)
-    writer = writer or pq.ParquetWriter(path, table.schema)
-    writer.write_table(table)
-    rows.clear()
-    return writer
-
-
-@contextmanager
-def _opened(out: str) -> Iterator[TextIO]:
-    if out == "-":
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    with new_file(Path(out).absolute()) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        yield file
+def _task(example: Example, prediction: Prediction, model_version: str, control: str | None, audit: Audit) -> dict[str, Any]:
+    task = studio_task(_predicted(example, prediction), audit, control)
+    [annotation] = task.pop("annotations")
+    scores = [item["score"] for item in (*prediction.get("spans", ()), *prediction.get("labels", ()), prediction) if "score" in item]
+    whole = sum(scores) / len(scores) if scores else None
+    for region, score in zip(annotation["result"], scores if "spans" in prediction else scores and [whole], strict=False):
+        region["score"] = score
+    return {**task, "predictions": [{"model_version": model_version, "score": whole, "result": annotation["result"]}]}

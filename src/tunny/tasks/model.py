@@ -151,6 +151,13 @@ def _fit_head(model: nn.Module, base: Any, labels: LabelSet, settings: ModelSett
     return f"the model's own knows other labels: {', '.join(had)}"
 
 
+def on_paper(loaded: Loaded) -> nn.Module:
+    """Return the encoder without memory for its weights, to be counted."""
+    with torch.device("meta"):
+        model: nn.Module = _quiet_transformers().AutoModel.from_config(loaded.config)
+    return model
+
+
 def load_finished(folder: str, kind: str, device: torch.device, revision: str | None = None) -> nn.Module:
     """Load a trained model as it is; raise ModelError where weights are missing."""
     settings = ModelSettings(name=folder, revision=revision)

@@ -18,7 +18,7 @@ from tunny.data.encode import IGNORED
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
-from tunny.data.tags import Scheme, scheme_of, split_tag, tags_to_spans
+from tunny.data.tags import Scheme, scheme_of, split_tag, tag_words, tags_to_spans
 from tunny.data.words import words_of
 from tunny.metrics.classes import ConfusionCounts
 from tunny.metrics.spans import SpanScores
@@ -154,8 +154,7 @@ class TokenScorer:
             [(at, at, tag[2:]) for at, tag in enumerate(gold_words) if tag != "O"],
             [(at, at, kind) for at, kind in enumerate(types) if kind != "O"],
         )
-        iob2 = tag_words([(s, e, label) for s, e, label in predicted], words)
-        for gold_tag, tag in zip(gold_words, iob2, strict=True):
+        for gold_tag, tag in zip(gold_words, tag_words(predicted, words), strict=True):
             self._tags.add(gold_tag, tag)
 
     def metrics(self) -> dict[str, float | None]:
@@ -168,17 +167,3 @@ class TokenScorer:
     def per_label(self) -> dict[str, dict[str, float]]:
         """Return precision, recall, f1 and support of each entity type or tag."""
         return self._tags.per_label() if self._kind == "pos" else self._spans.per_label()
-
-
-def tag_words(spans: Sequence[tuple[int, int, str]], words: Sequence[tuple[int, int]]) -> list[str]:
-    """Return IOB2 tags of the words that character spans cover, in order of the spans."""
-    tags = ["O"] * len(words)
-    at = 0
-    for start, end, label in sorted(spans):
-        while at < len(words) and words[at][1] <= start:
-            at += 1
-        here, prefix = at, "B"
-        while here < len(words) and words[here][0] < end:
-            tags[here], prefix = f"{prefix}-{label}", "I"
-            here += 1
-    return tags

@@ -13,7 +13,7 @@ from tunny.core.errors import RunError
 from tunny.core.files import no_space, read_json, remove_unfinished
 
 CONFIG, MANIFEST = "config.yaml", "manifest.json"
-OURS = (CONFIG, MANIFEST, "audit.json", "run.log", "log.jsonl", "tensorboard", "checkpoints", "model", "validation", "test")
+OURS = (CONFIG, MANIFEST, "audit.json", "split.json", "run.log", "log.jsonl", "tensorboard", "checkpoints", "model", "validation", "test")
 
 
 def may_write(folder: Path, resume: bool, overwrite: bool) -> bool:

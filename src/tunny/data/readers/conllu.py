@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from tunny.core.errors import DataError
 from tunny.data.example import Example
-from tunny.data.records import find_scheme, tokens_to_example
+from tunny.data.records import Row, find_scheme, read_sentence
 from tunny.data.source import Source
 from tunny.data.tags import bad_tag
 
-_ID = re.compile(r"\d+([-.]\d+)?$")
+_ID = re.compile(r"[0-9]{1,9}([-.][0-9]{1,9})?$")
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
 
@@ -23,32 +23,38 @@ COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "de
 class _Sentence:
     line: int
     id: str | None = None
+    begun: bool = False  # something but comments was met
     words: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     spaces: list[bool] = field(default_factory=list)
     joined: list[tuple[int, int, str, bool]] = field(default_factory=list)  # first word, last word, form, space after
     document: str | None = None
     lines: list[int] = field(default_factory=list)  # of the words
+    raw: list[str] = field(default_factory=list)
     problem: tuple[int, str] | None = None  # line and what is wrong there
 
 
 def read(source: Source) -> Iterator[Example]:
     """Yield one example a sentence."""
     column = _tag_column(source)
-    scheme = find_scheme(source, ((found.line, found.tags) for found in _sentences(source, column, count=False)))
+    scheme = find_scheme(source, (found.tags for found in _sentences(source, column, count=False)))
     for sentence in _sentences(source, column, count=True):
         try:
             if sentence.problem:
                 raise ValueError(sentence.problem[1])
-            example = tokens_to_example(
-                sentence.id or source.where(sentence.line), sentence.words, sentence.tags if source.labels_needed else None, source, sentence.line, scheme,
-                sentence.document, _spaces(sentence, source),
+            yield from read_sentence(
+                source, sentence.line, sentence.id or source.where(sentence.line), sentence.words,
+                sentence.tags if source.labels_needed else None, scheme, sentence.document, _spaces(sentence, source),
             )  # fmt: skip
         except ValueError as error:
-            source.audit.count("read")
-            source.reject(sentence.problem[0] if sentence.problem else sentence.lines[bad_tag(sentence.tags)], str(error))
-            continue
-        yield from source.accept(sentence.line, example)
+            places = [sentence.problem[0]] if sentence.problem else sentence.lines or [sentence.line]
+            source.refuse(sentence.line, str(error), places[bad_tag(sentence.tags) if len(places) > 1 else 0])
+
+
+def rows(source: Source) -> Iterator[Row]:
+    """Yield the lines of each sentence, comments and the blank line after it included."""
+    for found in _sentences(source, _tag_column(source), count=False):
+        yield Row(found.line, "\n".join(found.raw) + "\n\n")
 
 
 def _tag_column(source: Source) -> int:
@@ -64,23 +70,28 @@ def _tag_column(source: Source) -> int:
 
 def _sentences(source: Source, tag_column: int, count: bool) -> Iterator[_Sentence]:
     document: str | None = None
+    documents = 0
     sentence = _Sentence(1)
     for number, line in source.lines():
         if not line.strip():
-            if sentence.words or sentence.problem:
+            if sentence.begun:
                 yield sentence
             sentence = _Sentence(number + 1)
             continue
+        sentence.raw.append(line)
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")
-            if key.strip() == "newdoc id":
-                document = value.strip()
+            if key.strip() in ("newdoc", "newdoc id"):
+                documents += 1
+                document = value.strip() or f"{source.path.name}#{documents}"
             elif key.strip() == "sent_id":
                 sentence.id = value.strip()
             continue
-        columns = line.split("\t")
+        sentence.begun = True
+        columns = line.split("\t", len(COLUMNS))
         if len(columns) != len(COLUMNS):
-            problem = f"expected {len(COLUMNS)} columns parted by tabs, found {len(columns)}: {line[:60]!r}"
+            found = f"{len(columns)}{' or more' if len(columns) > len(COLUMNS) else ''}"
+            problem = f"expected {len(COLUMNS)} columns parted by tabs, found {found}: {line[:60]!r}"
             sentence.problem = sentence.problem or (number, problem)
         elif not _ID.match(columns[0]):
             problem = f"expected a word number such as 1, 1-2 or 1.1 in the first column, found {columns[0][:20]!r}"
@@ -88,7 +99,7 @@ def _sentences(source: Source, tag_column: int, count: bool) -> Iterator[_Senten
         else:
             _word(sentence, columns, tag_column, source, number, count)
         sentence.document = document
-    if sentence.words or sentence.problem:
+    if sentence.begun:
         yield sentence
 
 

@@ -1,104 +1,217 @@
-r"""Label Studio's JSON project export: tasks with `labels` spans or a single `choices`, by character offsets.
+"""Label Studio's exports: which annotation of a task becomes its example, and an account of all that is left out.
 
-One annotation a task is used: of several that were not cancelled, the one updated last, and the others are counted. A
-span is checked against its own `value.text`, in which the web page writes a line break as the two characters \\n. Tasks
-without an annotation are unlabelled, not wrong: they are left out and counted.
+Of the annotations that were not cancelled `data.annotators` chooses; one without results is a text labelled with nothing (for one
+class or a score: unlabelled). Drafts and predictions are never labels.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from statistics import median
 from typing import Any
 
-from tunny.core.errors import DataError
-from tunny.data.example import Example, Span
+from tunny.core.errors import DataError, did_you_mean
+from tunny.data.agreement import Agreement
+from tunny.data.cells import shown
+from tunny.data.example import Example
+from tunny.data.readers.label_studio_shapes import KNOWN_KEYS, Answer, Task, Unused, plain, tasks
+from tunny.data.records import Row
 from tunny.data.source import Source
+
+_ADDRESS = re.compile(r"([\w+.-]+:/)?/\S+")  # of an image or a sound, which are no texts
+_SMALL = 200  # characters of other data that go with an example
 
 
 def read(source: Source) -> Iterator[Example]:
-    """Yield one example a task that has an annotation."""
-    try:
-        tasks = json.loads(source.text())
-    except json.JSONDecodeError as error:
-        raise DataError(f"{source.where(error.lineno)}: not valid JSON: {error.msg} at column {error.colno}") from error
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in tasks):
-        raise DataError(f"{source.path.name}: expected Label Studio's JSON export, a list of tasks with data and annotations")
-    for number, task in enumerate(tasks, 1):
-        yield from _read_task(source, f"task {task.get('id', number)}", task)
+    """Yield one example a task that has an annotation, or one an annotation."""
+    if source.kind == "pos" and source.labels_needed:
+        raise DataError(f"{source.path.name}: Label Studio marks spans, and pos needs a tag for every word. Set task: ner or chunk.")
+    reader = _Reader(source)
+    for task in tasks(source, report=True):
+        yield from reader.read(task)
+    control = source.settings.control
+    if control is not None and len(reader.ids) > 1 and reader.controls and control not in reader.controls:
+        known = f"there are: {', '.join(sorted(reader.controls))}{did_you_mean(control, reader.controls)}"
+        raise DataError(f"{source.path.name}: no control {control!r} (data.control); {known}")
+    if reader.agreement.tasks:
+        source.audit.note(f"{source.path.name}: {reader.agreement.note()}")
 
 
-def _read_task(source: Source, place: str, task: Mapping[str, Any]) -> Iterator[Example]:
-    name = str(task["data"].get("doc_id", task.get("id", place)))
-    annotation = _annotation(source, place, task) if source.labels_needed else None
-    try:
-        text = _text(source, task["data"])
-    except ValueError as error:
-        source.audit.count("read")
-        source.reject(place, str(error))
-        return
-    if annotation is None:
-        if source.labels_needed:
-            source.audit.count("read")
-            source.audit.event("unlabelled", source.where(place), "no annotation that was not cancelled; left out")
-        else:
-            yield from source.accept(place, Example(name, text, document=name))
-        return
-    try:
-        example = _example(source, place, name, text, [item for item in annotation.get("result") or [] if isinstance(item, dict)])
-    except ValueError as error:
-        source.audit.count("read")
-        source.reject(place, str(error))
-        return
-    yield from source.accept(place, example)
+def rows(source: Source) -> Iterator[Row]:
+    """Yield the text of each task; of a table all its rows, after the head."""
+    yield from (Row(task.place, task.raw) for task in tasks(source, report=False))
 
 
-def _text(source: Source, data: Mapping[str, Any]) -> str:
-    key = source.settings.text
-    if key is None:
-        texts = [name for name, value in data.items() if isinstance(value, str)]
-        key = "text" if "text" in texts else next(iter(texts), None)
-    if key is None or not isinstance(data.get(str(key)), str):
-        raise ValueError(f"no text under data.{key or 'text'}; there are: {', '.join(data)}. Set data.text")
-    return str(data[str(key)])
+class _Reader:
+    """What is known of a file while its tasks pass."""
 
+    def __init__(self, source: Source):
+        self.source, self.audit, self.wanted = source, source.audit, source.settings
+        self.agreement = Agreement(source.kind)
+        self.controls: set[str] = set()
+        self.ids: set[int | str] = set()
 
-def _annotation(source: Source, place: str, task: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    usable = [item for item in task.get("annotations") or [] if not item.get("was_cancelled")]
-    cancelled = len(task.get("annotations") or []) - len(usable)
-    if cancelled:
-        source.audit.event("annotations cancelled", source.where(place), f"{cancelled} not used")
-    if len(usable) > 1:
-        source.audit.event("annotations not used", source.where(place), f"{len(usable) - 1} older ones; the last updated is used")
-    return max(usable, key=lambda item: str(item.get("updated_at") or ""), default=None)
+    def read(self, task: Task) -> Iterator[Example]:
+        """Yield the examples of a task and account for it; a task is left out for the reason that its example is."""
+        number = "" if task.problem else plain(task.value.get("id"))
+        at = f"task {number[:60]}" if number else task.place
+        if at in self.ids:
+            self.audit.event("task ids twice", self.source.where(at), "all of them are kept")
+        self.ids.add(at)
+        self.audit.take("tasks")
+        dropped = self.audit.flow("examples").dropped
+        before, given = Counter(dropped), 0
+        for given, example in enumerate(self._guarded(task.place, at, self._examples(task, at)), 1):
+            self.audit.give("tasks", given == 1)
+            yield example
+        if not given:
+            self.audit.flow("tasks").dropped[next(iter(dropped - before))] += 1
 
+    def _guarded(self, place: int, at: int | str, found: Iterator[Example]) -> Iterator[Example]:
+        """Yield what there is; account for the example that is not there for the reason raised."""
+        try:
+            yield from found
+        except Unused as why:
+            self.audit.take("examples")
+            self.audit.drop("examples", why.args[0], self.source.where(at), why.args[1])
+        except ValueError as error:
+            self.source.refuse(place, str(error), at)
 
-def _example(source: Source, place: str, name: str, text: str, result: list[Mapping[str, Any]]) -> Example:
-    others = sorted({str(item.get("type")) for item in result} - {"labels" if source.for_tokens else "choices"})
-    if others:
-        source.audit.event("results of other kinds", source.where(place), f"{', '.join(others)}: not used")
-    if source.for_tokens:
-        regions = [item for item in result if item.get("type") == "labels"]
-        spans = tuple(span for region in regions for span in _spans(region.get("value") or {}, text))
-        return Example(name, text, spans=spans, document=name)
-    values = [item.get("value") or {} for item in result if item.get("type") == "choices"]
-    choices = [value.get("choices") or [] for value in values if "start" not in value]
-    if not choices:
-        return Example(name, text, document=name)
-    if len(choices) > 1 or len(choices[0]) != 1:
-        raise ValueError(f"expected one choice, found {choices}")
-    return Example(name, text, labels=(source.name_of(choices[0][0]),), document=name)
+    def _examples(self, task: Task, at: int | str) -> Iterator[Example]:
+        if task.problem:
+            raise ValueError(task.problem)
+        source, where = self.source, self.source.where(at)
+        usable = self._usable(task, where) if source.labels_needed else []
+        try:
+            blank = self._blank(task, usable)
+            answers = [Answer(source, one, blank.text, number) for number, one in enumerate(usable, 1)]
+            groups = self._groups(answers)
+        except (ValueError, Unused):
+            self._leave("annotations of tasks left out", where, usable)
+            raise
+        self.controls.update(name for answer in answers for name in answer.controls if name)
+        if self.wanted.control is None and len(self.controls) > 1:
+            known = ", ".join(sorted(self.controls))
+            raise DataError(f"{source.path.name}: several controls for {source.kind}: {known}. Set data.control to one of them.")
+        self.agreement.add({answer.annotator: answer.values for answer in answers if not answer.bad})
+        used = {id(answer) for group in groups for answer in group}
+        self._leave("annotations not chosen", where, [answer.annotation for answer in answers if id(answer) not in used])
+        if not source.labels_needed:
+            yield from source.accept(task.place, blank, at)
+        for group in groups:
+            name = f"{blank.id}#{group[0].name}" if self.wanted.annotators == "each" else blank.id
+            yield from self._guarded(task.place, at, self._labelled(task.place, at, replace(blank, id=name), group))
 
+    def _usable(self, task: Task, where: str) -> list[dict[str, Any]]:
+        """Return the annotations that were not cancelled; account for the others, for drafts and predictions."""
+        found = task.value.get("annotations") or task.value.get("completions") or []
+        if not isinstance(found, list) or not all(isinstance(one, dict) and isinstance(one.get("result") or [], list) for one in found):
+            raise ValueError("expected annotations as a list of objects, each with a list result")
+        for kind in ("drafts", "predictions"):
+            if isinstance(held := task.value.get(kind), list) and held:
+                self.audit.event(f"{kind} not used", where, f"{len(held)}", len(held))
+        self._leave("annotations cancelled", where, [one for one in found if one.get("was_cancelled") or one.get("skipped")])
+        return [one for one in found if not one.get("was_cancelled") and not one.get("skipped")]
 
-def _spans(value: Mapping[str, Any], text: str) -> Iterator[Span]:
-    start, end = value.get("start"), value.get("end")
-    if not isinstance(start, int) or not isinstance(end, int):
-        raise ValueError(f"expected start and end of a span as whole numbers, found {start!r} and {end!r}")
-    found = text[start:end]
-    written = value.get("text")
-    if isinstance(written, str) and _flat(written) != _flat(found) and 0 <= start < end <= len(text):
-        raise ValueError(f"span {start}-{end} should read {written!r}, but the text there is {found!r}")
-    for label in value.get("labels") or []:
-        yield Span(start, end, str(label))
+    def _blank(self, task: Task, usable: Sequence[Any]) -> Example:
+        """Return the example of a task without its labels."""
+        wanted, data = self.wanted, task.value["data"]
+        language = data.get("lang", data.get("language"))
+        if wanted.language not in (None, language):
+            raise Unused("other languages", shown(language))
+        if self.source.labels_needed and not usable:
+            raise Unused("unlabelled", "no annotation that was not cancelled; left out")
+        keys = {"text": wanted.text or "text", "text_b": wanted.text_b, "id": wanted.id, "group_by": wanted.group_by}
+        if wanted.text is None and "text" not in data:
+            free = {key: value for key, value in data.items() if isinstance(value, str) and key not in {*KNOWN_KEYS, *keys.values()}}
+            texts = [key for key, value in free.items() if not _ADDRESS.fullmatch(value)]
+            if len(texts) > 1:
+                raise ValueError(f"expected one text in data, found {', '.join(texts)[:200]}. Set data.text")
+            keys["text"] = texts[0] if texts else "text"
+        for setting, key in keys.items():
+            if key is not None and not isinstance(data.get(key), str if setting.startswith("text") else (str, int)):
+                there = ", ".join(data)[:200]
+                raise ValueError(f"expected a text as {key} in data, found {shown(data.get(key))}; there are: {there}. Set data.{setting}")
+        number = task.value.get("id") if plain(task.value.get("id")) else None
+        known = map(data.get, (wanted.id, *KNOWN_KEYS[:4]))
+        name = next(filter(None, map(plain, (*known, number, self.source.where(task.place)))))
+        document = name if wanted.group_by is None else str(data[wanted.group_by])
+        small = {key: value for key, value in data.items() if 0 < len(plain(value)) <= _SMALL and key not in list(keys.values())[:2]}
+        meta = {"task": number, "text": keys["text"], "data": small}
+        return Example(name, data[keys["text"]], text_b=data.get(wanted.text_b), document=document, meta=meta)
 
+    def _groups(self, answers: Sequence[Answer]) -> list[list[Answer]]:
+        """Return the annotations that `data.annotators` chooses, those of one example together."""
+        rule = self.wanted.annotators
+        if rule == "each" or not answers:
+            return [[answer] for answer in answers]
+        if rule == "first":
+            return [[min(answers, key=lambda answer: plain(answer.annotation.get("created_at")))]]
+        latest = sorted(answers, key=lambda answer: plain(answer.annotation.get("updated_at") or answer.annotation.get("created_at")))
+        if rule == "majority":
+            return [list({answer.annotator: answer for answer in latest}.values())]  # one vote each
+        chosen = [answer for answer in latest if rule == "latest" or answer.annotation.get("ground_truth") is True]
+        if not chosen:
+            raise Unused("no ground truth", "no annotation is flagged as ground truth")
+        return [chosen[-1:]]
 
-def _flat(text: str) -> str:
-    return "".join(text.replace("\\n", "\n").split())
+    def _labelled(self, place: int, at: int | str, example: Example, group: Sequence[Answer]) -> Iterator[Example]:
+        """Yield the example with the labels of an annotation, or of the majority of several; account for their results."""
+        source, audit, where = self.source, self.audit, self.source.where(at)
+        results = [result for answer in group for result in answer.results]
+        audit.take("annotations", len(group))
+        audit.take("regions", sum(len(answer.annotation.get("result") or ()) for answer in group))
+        for problem in (problem for answer in group for problem in answer.bad):
+            if self.wanted.on_error == "stop":
+                raise DataError(f"{where}: {problem}. Set data.on_error: quarantine to leave such results out.")
+            audit.drop("regions", "spans that read otherwise" if source.for_tokens else "results that cannot be read", where, problem)
+        for answer in group:
+            for (reason, detail), number in answer.unused.items():
+                audit.drop("regions", reason, where, detail, number)
+        given = False
+        try:
+            labelled, kept = self._with_labels(example, group)
+            for good in source.accept(place, labelled, at):
+                given = True
+                audit.give("annotations", len(group))
+                audit.give("regions", len(kept))
+                for moved in filter(None, kept):
+                    audit.repair("regions", "spans moved to their text", where, moved)
+                if len(kept) < len(results):
+                    audit.drop("regions", "results outvoted", where, "not of the majority", len(results) - len(kept))
+                yield good
+        finally:
+            for unit, number in (("annotations", len(group)), ("regions", len(results))):
+                if number and not given:
+                    audit.drop(unit, f"{unit} of tasks left out", where, f"{number} with the example", number)
+
+    def _with_labels(self, example: Example, group: Sequence[Answer]) -> tuple[Example, list[str]]:
+        """Return the example with its labels, and of each result that counts how its span was moved."""
+        kind, several = self.source.kind, len(group) > 1
+        results = [result for answer in group for result in answer.results]
+        values = [value for answer in group for value in (dict.fromkeys(answer.values) if several else answer.values)]
+        if several and values:
+            votes = Counter(values)
+            values = [median(values)] if kind == "regress" else [value for value in votes if 2 * votes[value] > len(group)]
+        kept = [moved for found, moved in results if not several or kind == "regress" or not set(found).isdisjoint(values)]
+        name, to = next((item for item in group[0].controls.items() if self.wanted.control in (None, item[0])), ("", ""))
+        example = replace(example, meta={**example.meta, "control": name, "object": to, **group[0].number})
+        if self.source.for_tokens:
+            return replace(example, spans=tuple(values)), kept
+        unique = list(dict.fromkeys(values))
+        if not unique and kind != "multilabel":
+            raise Unused("no majority" if several and results else "unlabelled", "no label of this kind that counts")
+        if len(unique) > 1 and kind != "multilabel":
+            raise ValueError(f"expected one {'number' if kind == 'regress' else 'choice'}, found {shown(unique)}")
+        if kind == "regress":
+            return replace(example, score=unique[0]), kept
+        return replace(example, labels=tuple(dict.fromkeys(map(self.source.name_of, unique)))), kept
+
+    def _leave(self, reason: str, where: str, annotations: Sequence[Mapping[str, Any]]) -> None:
+        """Account for annotations that are not used, and for their results."""
+        regions = sum(len(one.get("result") or ()) for one in annotations)
+        for unit, number, kind in (("annotations", len(annotations), reason), ("regions", regions, f"regions of {reason}")):
+            self.audit.take(unit, number)
+            if number:
+                self.audit.drop(unit, kind, where, f"{number} not used", number)

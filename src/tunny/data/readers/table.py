@@ -1,33 +1,50 @@
-"""Tables: csv, tsv and parquet, a row an example.
+"""Tables: csv, tsv and parquet, a row an example, or a row a word (Kaggle's entity corpus).
 
-Whether double quotes enclose cells is found by looking at every one of them: a file in which any quote is not well-formed
-(GLUE's are such) is read with quoting off, and both answers are said with their reason.
+Whether double quotes enclose cells of a tsv is found by looking at every one of them: a file in which any quote is not
+well-formed (GLUE's are such) is read with quoting off, and both answers are said with their reason.
 """
 
 import csv
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
 
 from tunny.core.errors import DataError
+from tunny.data.columns import Key
 from tunny.data.example import Example
-from tunny.data.records import Key, Numbered, read_records
+from tunny.data.records import Numbered, Row, read_records
 from tunny.data.source import Source
 
 _LIMIT = 1 << 30  # characters of a cell
+_LONGEST = 100_000  # lines of a row; a quote that stands open for longer was not meant to
+_SENTENCE = ("sentence #", "sentence_id", "sentence_number")  # columns that number the sentence of a row that is one word
+_WORD, _TAG = ("word", "token"), ("tag", "ner_tag", "label")
+
+
+class Cells(NamedTuple):
+    """A row of a table: the line it starts on, its text with line ends, and its cells or what is wrong with it."""
+
+    line: int
+    raw: str
+    cells: list[str]
+    problem: str = ""
 
 
 def read_csv(source: Source) -> Iterator[Example]:
-    """Yield one example a row of a comma-separated file (or as `data.delimiter` says)."""
-    yield from _read_delimited(source, source.settings.delimiter or _sniff(source))
+    """Yield the examples of a comma-separated file (or as `data.delimiter` says)."""
+    yield from Table(source, source.settings.delimiter or _sniff(source)).read()
 
 
 def read_tsv(source: Source) -> Iterator[Example]:
-    """Yield one example a row of a tab-separated file."""
-    yield from _read_delimited(source, source.settings.delimiter or "\t")
+    """Yield the examples of a tab-separated file."""
+    yield from Table(source, source.settings.delimiter or "\t").read()
 
 
 def read_parquet(source: Source) -> Iterator[Example]:
-    """Yield one example a row of a Parquet file."""
+    """Yield one example a row of a Parquet file, which is not packed once more."""
     import pyarrow.parquet as pq
 
     try:
@@ -36,53 +53,153 @@ def read_parquet(source: Source) -> Iterator[Example]:
         raise DataError(f"{source.path.name}: not a readable Parquet file: {error}") from error
 
     def rows(report: bool) -> Numbered:
-        batches = file.iter_batches(batch_size=1024)
-        yield from enumerate((record for batch in batches for record in batch.to_pylist()), start=1)
+        number = 0
+        for batch in file.iter_batches(batch_size=1024):
+            try:
+                records = batch.to_pylist()
+            except UnicodeDecodeError as error:
+                where = source.where(f"rows {number + 1} to {number + batch.num_rows}")
+                raise DataError(f"{where}: expected text in UTF-8, found byte {error.object[error.start]:#04x}") from error
+            for number, record in enumerate(records, number + 1):  # noqa: B020
+                yield number, record
 
     yield from read_records(source, file.schema_arrow.names, rows)
 
 
-def _read_delimited(source: Source, delimiter: str) -> Iterator[Example]:
-    quoted = _is_quoted(source, delimiter)
-    header = next(_cells(source, delimiter, quoted), None)
-    if header is None:
-        return
-    names: Sequence[Key] = header[1] if source.settings.header else list(range(len(header[1])))
-    if len(set(names)) != len(names):
-        raise DataError(f"{source.where(1)}: two columns have the same name: {', '.join(map(str, names))}")
-
-    def rows(report: bool) -> Numbered:
-        cells = _cells(source, delimiter, quoted)
-        if source.settings.header:
-            next(cells)
-        for line, row in cells:
-            if len(row) == len(names):
-                yield line, dict(zip(names, row, strict=True))
-            elif report:
-                source.audit.count("read")
-                advice = "Set data.delimiter or data.quoting if the file is written otherwise"
-                source.reject(line, f"expected {len(names)} columns as in the first row, found {len(row)}. {advice}")
-
-    yield from read_records(source, names, rows)
+def csv_rows(source: Source) -> Iterator[Row]:
+    """Yield the rows of a comma-separated file, its header as line 0."""
+    yield from Table(source, source.settings.delimiter or _sniff(source)).rows()
 
 
-def _cells(source: Source, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield `(line the row starts on, cells)`; blank lines are no rows, line breaks inside quotes stay as they are."""
-    if not quoted:
-        for number, line in source.lines():
-            if line:
-                yield number, line.split(delimiter)
-        return
-    csv.field_size_limit(_LIMIT)
-    reader = csv.reader((line for _, line in source.lines(ends=True)), delimiter=delimiter, strict=True)
-    before = 0
-    try:
-        for row in reader:
-            start, before = before + 1, reader.line_num
+def tsv_rows(source: Source) -> Iterator[Row]:
+    """Yield the rows of a tab-separated file, its header as line 0."""
+    yield from Table(source, source.settings.delimiter or "\t").rows()
+
+
+class Table:
+    """A file of delimited rows: its columns, and how often one likes its records."""
+
+    def __init__(self, source: Source, delimiter: str):
+        self.source = source
+        self.delimiter = delimiter
+        self.quoted = _is_quoted(source, delimiter)
+        first = next(self.cells(), None)
+        self.has_header = first is not None and source.settings.header
+        if first is not None and first.problem:
+            raise DataError(f"{source.where(first.line)}: {first.problem}")
+        self.names: Sequence[Key] = [] if first is None else first.cells if self.has_header else list(range(len(first.cells)))
+        if len(set(self.names)) != len(self.names):
+            raise DataError(f"{source.where(1)}: two columns have the same name: {', '.join(map(str, self.names))}")
+        self.words = _word_columns(source, self.names)
+
+    def read(self) -> Iterator[Example]:
+        """Yield the examples."""
+        if self.words is not None:
+            sentence, word, tag = (None if column is None else self.names[column] for column in self.words)
+            about = f"each row is a word ({word}), a sentence begins where {sentence} has another value; tags = {tag}"
+            self.source.audit.note(f"{self.source.path.name}: {about}")
+            settings = self.source.settings.model_copy(update={"tokens": None, "tags": None})
+            yield from read_records(replace(self.source, settings=settings), ("tokens", "tags"), self.records)
+        elif self.names:
+            yield from read_records(self.source, self.names, self.records)
+
+    def records(self, report: bool) -> Numbered:
+        """Yield `(line, record)`; rows of another width are bad ones."""
+        for group in self.groups():
+            line = group[0].line
+            bad = next((row for row in group if row.problem or len(row.cells) != len(self.names)), None)
+            if bad is not None and report:
+                self.source.refuse(line, bad.problem or self._width_problem(bad), bad.line)
+            elif bad is None and self.words is None:
+                yield line, dict(zip(self.names, group[0].cells, strict=True))
+            elif bad is None and self.words is not None:
+                _, word, tag = self.words
+                tags = None if tag is None else [row.cells[tag] for row in group]
+                yield line, {"tokens": [row.cells[word] for row in group], "tags": tags}
+
+    def _width_problem(self, row: Cells) -> str:
+        more = row.raw.count("\n") - 1
+        lines = f" in lines {row.line} to {row.line + more}" if more > 0 else ""
+        advice = "Set data.delimiter or data.quoting if the file is written otherwise"
+        return f"expected {len(self.names)} columns as in the first row, found {len(row.cells)}{lines}. {advice}"
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows as they stand in the file, of words those of a sentence together."""
+        if self.has_header:
+            yield Row(0, next(self.cells()).raw)
+        for group in self.groups():
+            yield Row(group[0].line, "".join(row.raw for row in group))
+
+    def groups(self) -> Iterator[list[Cells]]:
+        """Yield the rows of each example below the header: one, or where a row is a word those of a sentence."""
+        group: list[Cells] = []
+        for row in islice(self.cells(), self.has_header, None):
+            if group and (self.words is None or self._begins(row.cells, group[-1].cells, self.words[0])):
+                yield group
+                group = []
+            group.append(row)
+        if group:
+            yield group
+
+    def _begins(self, cells: list[str], before: list[str], column: int) -> bool:
+        """Whether a word begins a sentence: the sentence's number stands in its first row only, or in every one."""
+        number = cells[column].strip() if column < len(cells) else ""
+        return bool(number) and not (column < len(before) and number == before[column].strip())
+
+    def cells(self) -> Iterator[Cells]:
+        """Yield the rows; blank lines are none, line breaks inside quotes stay as they are."""
+        if not self.quoted:
+            for number, line in self.source.lines():
+                if line:
+                    yield Cells(number, line + "\n", line.split(self.delimiter))
+            return
+        csv.field_size_limit(_LIMIT)
+        lines = self.source.lines(ends=True)
+        waiting: deque[tuple[int, str]] = deque()  # lines of a row that was none
+        taken: list[tuple[int, str]] = []  # lines of the row that is being read
+
+        def feed() -> Iterator[str]:
+            while (line := waiting.popleft() if waiting else next(lines, None)) is not None:
+                taken.append(line)
+                if len(taken) > _LONGEST:
+                    raise csv.Error(f"a quote stands open for {_LONGEST:,} lines")
+                yield line[1]
+
+        reader = None
+        while True:
+            reader = reader or csv.reader(feed(), delimiter=self.delimiter, strict=True)
+            taken.clear()
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                start, raw = taken[0]
+                problem = f"{error} in lines {start} to {taken[-1][0]}. Set data.quoting: none if quotes do not enclose cells"
+                if self.source.settings.on_error == "stop":
+                    raise DataError(f"{self.source.where(start)}: {problem}.") from error
+                yield Cells(start, raw, [], problem)
+                waiting.extendleft(reversed(taken[1:]))  # only the first line is bad for certain
+                reader = None
+                continue
+            if row is None:
+                return
             if row:
-                yield start, row
-    except csv.Error as error:
-        raise DataError(f"{source.where(before + 1)}: {error}. Set data.quoting: none if quotes do not enclose cells.") from error
+                yield Cells(taken[0][0], "".join(raw for _, raw in taken), row)
+
+
+def _word_columns(source: Source, names: Sequence[Key]) -> tuple[int, int, int | None] | None:
+    """Return the places of sentence, word and tag where each row is a word; None where a row is an example."""
+    places = {str(name).lower(): place for place, name in enumerate(names)}
+
+    def pick(named: Key | None, known: Sequence[str]) -> int | None:
+        if named is not None:
+            return names.index(named) if named in names else None
+        return next((places[name] for name in known if name in places), None)
+
+    sentence, word = pick(None, _SENTENCE), pick(source.settings.tokens, _WORD)
+    tag = pick(source.settings.tags, ("pos", *_TAG) if source.kind == "pos" else _TAG)
+    if not source.for_tokens or sentence is None or word is None or (tag is None and source.labels_needed):
+        return None
+    return sentence, word, tag
 
 
 def _sniff(source: Source) -> str:
@@ -98,9 +215,12 @@ def _sniff(source: Source) -> str:
 def _is_quoted(source: Source, delimiter: str) -> bool:
     if source.settings.quoting != "auto" or delimiter != "\t":
         return source.settings.quoting != "none"
-    whole = re.compile(rf'(?:^|{re.escape(delimiter)})"(?:[^"]|"")*"(?={re.escape(delimiter)}|$)')
+    whole = re.compile(rf'(?:^|{re.escape(delimiter)})"[^"]*(?:""[^"]*)*"(?={re.escape(delimiter)}|$)')
     seen = 0
     for number, line in source.lines():
+        if number == 1 and all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in line.split(delimiter)):
+            source.audit.note(f"{source.path.name}: double quotes enclose cells (they do so with all of the first row)")
+            return True
         if '"' not in line:
             continue
         seen = seen or number

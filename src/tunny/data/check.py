@@ -1,0 +1,126 @@
+"""What `tunny check` finds: facts of labels and lengths, and all suspects, in one JSON-able mapping.
+
+`verdicts.py` puts it into words for a terminal, `templates/check.html` shows it. Counts are of everything, lists hold the first 50
+of their kind.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunny.data import suspects
+from tunny.data.encode import Encoder
+from tunny.data.prepare import Split
+from tunny.data.rows import Ints, Rows
+from tunny.data.settings import EncodeSettings
+from tunny.data.similar import similar_groups
+from tunny.data.survey import PLACES, Survey, excerpt, survey
+from tunny.data.verdicts import verdicts
+
+RARE = 10  # examples in training below which a label is hardly learnt
+WINDOWS = (64, 128, 256, 512)
+BINS = 24
+MEASURES = {
+    "words": "words of a text", "tokens": "tokens of a text", "characters": "characters of a text",
+    "span words": "words of a span", "span characters": "characters of a span", "scores": "score",
+}  # fmt: skip
+
+Findings = dict[str, Any]
+
+
+def check(splits: Mapping[str, Split], kind: str, encoder: Encoder | None = None) -> Findings:
+    """Return all findings about the splits of a task of a kind; with an encoder, lengths are counted in tokens too.
+
+    Suspects have a `number`, how many `rows` or mentions that concerns, and `listed` the first: `what` it is, `counts` by split
+    or label, and some `places`, each with `split`, `where`, `text` and `label`.
+    """
+    rows = Rows(splits)
+    seen = {name: survey(split, int(first), encoder) for (name, split), first in zip(splits.items(), rows.bounds, strict=False)}
+    group, forms = similar_groups(rows), suspects.merged(seen.values())
+    parts = {name: [part for one in seen.values() for part in one.lengths[name]] for name in (*MEASURES, "second")}
+    lengths = {name: np.concatenate([np.zeros(0, int), *some]) for name, some in parts.items()}
+    findings: Findings = {
+        "kind": kind,
+        "splits": {name: _size(split, seen[name]) for name, split in splits.items()},
+        "labels": _labels(splits, seen.values(), forms),
+        "lengths": [_distribution(what, lengths[name]) for name, what in MEASURES.items() if len(lengths[name])],
+        "windows": _windows(lengths, encoder),
+        "shared_texts": list(suspects.shared_texts(rows, group)),
+        "shared_forms": list(suspects.shared_forms(seen)),
+        "uncounted_forms": sum(part.uncounted for part in seen.values()),
+        "shared_documents": suspects.shared_documents(rows, seen),
+        "conflicts": suspects.copies(rows, rows.first, suspects.answers(rows)),
+        "copies": suspects.copies(rows, rows.first, np.arange(len(rows))),
+        "near_copies": suspects.copies(rows, group, rows.first),
+        "odd_labels": suspects.odd_labels(rows, forms),
+        "missing_labels": suspects.missing_labels(rows, splits, forms if kind == "ner" else {}),
+        "encoding": suspects.troubles(rows, seen),
+        "audits": {name: split.audit.to_json() for name, split in splits.items()},
+    }
+    return {"verdicts": verdicts(findings), **findings}
+
+
+# -- labels and lengths ------------------------------------------------------------------------------------------------
+
+
+def _size(split: Split, seen: Survey) -> Findings:
+    found: Findings = {
+        "examples": len(split.examples),
+        "spans": sum(map(len, seen.lengths["span words"])),
+        "documents": len(seen.documents),
+    }
+    found |= {name: int(sum(part.sum() for part in seen.lengths[name])) for name in ("words", "tokens", "characters")}
+    return {**found, "files": list(split.files)}
+
+
+def _labels(splits: Mapping[str, Split], seen: Collection[Survey], forms: suspects.Forms) -> list[Findings]:
+    usual: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for form, labels in forms.items():
+        for label, (number, *_) in labels.items():
+            usual[label][form] += number
+    total = sum((split.label_counts for split in splits.values()), Counter[str]())
+    found = []
+    for label, number in sorted(total.items(), key=lambda item: (-item[1], item[0])):
+        counts = {name: split.label_counts[label] for name, split in splits.items()}
+        learnt = counts.get("train", number + RARE)
+        alone = "only in training" if len(counts) > 1 and number == learnt else ""
+        warning = "not in training" if not learnt else "rare in training" if learnt < RARE else alone
+        samples = [excerpt(form) for form, _ in usual[label].most_common(PLACES)] or [text for part in seen for text in part.samples[label]]
+        found.append({"label": label, "counts": counts, "share": number / total.total(), "samples": samples[:PLACES], "warning": warning})
+    return found
+
+
+def _distribution(what: str, values: NDArray[Any]) -> Findings:
+    """Return median, 90 %, 99 % and highest, which are values of the data, and a histogram, the last bin open upwards."""
+    quantiles = np.quantile(values, [0.5, 0.9, 0.99, 1.0], method="inverted_cdf").tolist()
+    low, high = values.min().item(), quantiles[2]
+    width = max(1, -(-(high - low + 1) // BINS)) if values.dtype.kind == "i" else (high - low) / BINS or 1.0
+    edges = low + width * np.arange((high - low) // width + 2)
+    counts = np.histogram(np.minimum(values, edges[-1]), edges)[0]
+    return {"of": what, "quantiles": quantiles, "edges": edges.tolist(), "counts": counts.tolist()}
+
+
+def _windows(lengths: Mapping[str, Ints], encoder: Encoder | None) -> list[Findings]:
+    """Return for each size of window what cutting there would lose, and how many windows are made instead."""
+    settings = encoder.settings if encoder else EncodeSettings()
+    one = lengths["tokens" if encoder else "words"]
+    two = lengths["second"] if encoder else np.zeros_like(one)
+    pair, long, short = two > 0, np.maximum(one, two), np.minimum(one, two)
+    special = np.where(pair, *(settings.max_tokens - encoder.room(pair=pair) for pair in (True, False))) if encoder else 0
+    found = []
+    for size in sorted({*WINDOWS, settings.max_tokens}):
+        room = size - special
+        beside = np.minimum(short, room // 2)  # of a pair the longer text is windowed, both where both are long
+        stride = np.minimum(settings.stride, np.where(pair, (room - beside) // 2, size // 2))
+        windows = _count(long, room - beside, stride) * _count(short, np.maximum(beside, 1), np.minimum(settings.stride, beside // 2))
+        beyond = np.maximum(one + two - room, 0)
+        row = {"size": size, "unit": "tokens" if encoder else "words", "chosen": encoder is not None and size == settings.max_tokens}
+        found.append({**row, "longer": int((beyond > 0).sum()), "beyond": int(beyond.sum()), "windows": int(windows.sum())})
+    return found
+
+
+def _count(length: Ints, room: Ints, stride: Ints) -> Ints:
+    return np.asarray(1 + -(-np.maximum(length - room, 0) // np.maximum(room - stride, 1)))

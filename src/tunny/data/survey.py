@@ -1,0 +1,158 @@
+"""What one pass over the examples of a split sees: lengths, documents, surface forms of labels, encoding trouble.
+
+Numbers are kept of every row, texts only as places where to look, surface forms up to a limit: some hundred bytes a row at most.
+"""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tunny.data.encode import Encoder
+from tunny.data.prepare import Split
+from tunny.data.rows import Ints
+from tunny.data.words import find_words
+
+FORMS = 500_000  # different surface forms that are counted in a split
+PLACES = 3  # kept of each label and each trouble
+
+_HIGH = "\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"  # bytes 80 to bf, read as latin-1 or cp1252
+_MOJIBAKE = (  # the first character alone comes first: so it is quickly looked for
+    rf"[ÃÂâðïÐÑã-é](?:(?<=Ã)[{_HIGH}]|(?<=Â)[\x80-\xbf]|(?<=â)[\x80-\x9f€‚„†ˆœ˜][{_HIGH}]|(?<=ð)[\x9fŸ][{_HIGH}]{{2}}|(?<=ï)»¿"
+    rf"|(?<=[ÐÑ])[{_HIGH}][ÐÑ][{_HIGH}]|(?<=[ã-é])[{_HIGH}]{{2}}[ã-é][{_HIGH}]{{2}})"
+)
+_SPELLED = r"\u0e00-\u109f\u1780-\u17ff"  # Thai to Myanmar and Khmer, where a zero-width space parts words
+_INVISIBLE = rf"\ufeff|[\xad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069](?<=[^\W{_SPELLED}].)(?=\w)"
+Place = tuple[int, int]  # row and character
+
+
+def _searching(pattern: str) -> Callable[[str], int]:
+    compiled = re.compile(pattern)
+    return lambda text: found.start() if (found := compiled.search(text)) else -1
+
+
+TROUBLES: dict[str, Callable[[str], int]] = {  # the place of each in a text, -1 where there is none
+    "replacement characters (U+FFFD)": _searching("\ufffd"),
+    "UTF-8 read as another encoding": _searching(_MOJIBAKE),
+    "control characters": _searching(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"),
+    "invisible characters in words": _searching(_INVISIBLE),
+    "letters not in composed form (NFC)": lambda text: -unicodedata.is_normalized("NFC", text),
+}
+
+
+@dataclass
+class Survey:
+    """What the examples of one split hold."""
+
+    lengths: defaultdict[str, list[Ints]] = field(default_factory=lambda: defaultdict(list))  # by measure, in parts
+    documents: Counter[str] = field(default_factory=Counter)
+    forms: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # surface form and label -> how often, first row, start there
+    samples: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # of each label, beginnings of texts
+    troubles: dict[str, tuple[int, list[Place]]] = field(default_factory=dict)  # how many texts, and the first
+    uncounted: int = 0  # spans that came after the limit of surface forms
+
+
+def survey(split: Split, row: int, encoder: Encoder | None) -> Survey:
+    """Look at every example of a split; `row` is the number of its first row among those of all splits."""
+    seen = Survey()
+    for batch in split.examples.batches:
+        texts, seconds = batch.column("text").to_pylist(), [other or "" for other in batch.column("text_b").to_pylist()]
+        words = _words(batch, texts)
+        seen.lengths["words"].append(np.array([len(found) + len(find_words(other)) for found, other in zip(words, seconds, strict=True)]))
+        seen.lengths["characters"].append(np.array([len(text) + len(other) for text, other in zip(texts, seconds, strict=True)]))
+        if encoder is not None:
+            for name, some in (("tokens", texts), ("second", seconds)):
+                seen.lengths[name].append(np.array(list(map(len, encoder.tokenizer.encode_batch(some, add_special_tokens=False)))))
+        scores = batch.column("score").to_numpy(zero_copy_only=False)
+        seen.lengths["scores"].append(scores[np.isfinite(scores)])
+        seen.documents.update(batch.column("document").drop_null().to_pylist())
+        for text, labels in zip(texts, batch.column("labels").to_pylist(), strict=True):
+            for label in labels or ():
+                if len(seen.samples[label]) < PLACES:
+                    seen.samples[label].append(excerpt(text))
+        _look_at_spans(seen, batch, texts, words, row)
+        _look_for_trouble(seen, [whole(*pair) for pair in zip(texts, seconds, strict=True)], row)
+        row += batch.num_rows
+    return seen
+
+
+def _words(batch: pa.RecordBatch, texts: list[str]) -> list[Sequence[tuple[int, int]]]:
+    """Return the character ranges of the words of each text: those of its source, or those found in it."""
+    given = zip(texts, batch.column("word_starts").to_pylist(), batch.column("word_ends").to_pylist(), strict=True)
+    return [find_words(text) if starts is None else list(zip(starts, ends, strict=True)) for text, starts, ends in given]
+
+
+def _spans(batch: pa.RecordBatch) -> tuple[Ints, Ints, Ints, list[str]]:
+    """Return the row in the batch, the start, the end and the label of every span."""
+    flat = batch.column("spans").flatten()
+    rows, starts, ends = pc.list_parent_indices(batch.column("spans")), flat.field("start"), flat.field("end")
+    return rows.to_numpy(), starts.to_numpy(), ends.to_numpy(), flat.field("label").to_pylist()
+
+
+def _look_at_spans(seen: Survey, batch: pa.RecordBatch, texts: list[str], words: list[Sequence[tuple[int, int]]], row: int) -> None:
+    rows, starts, ends, labels = _spans(batch)
+    if not labels:
+        return
+    for number, start, end, label in zip(rows.tolist(), starts.tolist(), ends.tolist(), labels, strict=True):
+        form = texts[number][start:end], label
+        if form in seen.forms:
+            seen.forms[form][0] += 1
+        elif len(seen.forms) < FORMS:
+            seen.forms[form] = [1, row + number, start]
+        else:
+            seen.uncounted += 1
+    apart = np.arange(len(texts)) * (max(map(len, texts)) + 1)  # all texts on one long line
+    flat = np.array([word for found in words for word in found], np.int64).reshape(-1, 2)
+    flat += np.repeat(apart, [len(found) for found in words])[:, None]
+    first, last = np.searchsorted(flat[:, 1], starts + apart[rows], side="right"), np.searchsorted(flat[:, 0], ends + apart[rows])
+    seen.lengths["span words"].append(last - first)
+    seen.lengths["span characters"].append((ends - starts).astype(np.int64))
+
+
+def _look_for_trouble(seen: Survey, texts: list[str], row: int) -> None:
+    together = "\n".join(texts)
+    for name, find in TROUBLES.items():
+        if find(together) >= 0:
+            found = [(number, at) for number, text in enumerate(texts, start=row) if (at := find(text)) >= 0]
+            number, places = seen.troubles.get(name, (0, []))
+            seen.troubles[name] = number + len(found), [*places, *found][:PLACES]
+
+
+def unlabelled(split: Split, forms: Mapping[str, Sequence[str]], row: int) -> Iterator[tuple[str, Place]]:
+    """Yield every place where one of the surface forms stands as whole words outside every span.
+
+    `forms` holds them by their first word, the longest first. Words are those of the source, where it has any.
+    """
+    for batch in split.examples.batches:
+        spans: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        for number, start, end, _ in zip(*_spans(batch), strict=True):
+            spans[number].append((start, end))
+        texts = batch.column("text").to_pylist()
+        for number, (text, words) in enumerate(zip(texts, _words(batch, texts), strict=True)):
+            done = 0
+            for start, stop in words:
+                if start >= done and (likely := forms.get(text[start:stop])):
+                    ends = {end for _, end in words}
+                    form = next((form for form in likely if text.startswith(form, start) and start + len(form) in ends), "")
+                    done = start + len(form)
+                    if form and not any(begin < done and start < end for begin, end in spans[number]):
+                        yield form, (row + number, start)
+        row += batch.num_rows
+
+
+def whole(text: str, text_b: str | None) -> str:
+    """Return one text or a pair as it is shown."""
+    return f"{text} | {text_b}" if text_b else text
+
+
+def excerpt(text: str, at: int = 0, width: int = 160) -> str:
+    """Return the surroundings of a place on one line, with what cannot be seen written out."""
+    begin = max(0, at - width // 3) if at > width * 2 // 3 else 0
+    part = " ".join(text[begin : begin + width].split())
+    shown = "".join(letter if letter.isprintable() or letter in "\u200c\u200d" else f"<U+{ord(letter):04X}>" for letter in part)
+    return ("… " if begin else "") + shown + (" …" if begin + width < len(text) else "")

@@ -1,0 +1,291 @@
+"""The commands on labelled files, one function each: check, split, convert, init. None of them loads torch unless it is asked
+for lengths in tokens.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, get_args
+
+from tunny.config import Config, FileSettings, split_settings
+from tunny.core.console import choice, progress, say
+from tunny.core.errors import DataError, ModelError, RunError
+from tunny.core.files import TEMPORARY, new_folder, write_json, write_text
+from tunny.core.page import render
+from tunny.core.settings import Resolved
+from tunny.core.signals import watch_signals
+from tunny.data.audit import Audit
+from tunny.data.check import check as find_everything
+from tunny.data.example import Example, Origin
+from tunny.data.find import HUB, split_files
+from tunny.data.guess import find_kind
+from tunny.data.labels import given_names
+from tunny.data.prepare import Dataset, Split, read_splits
+from tunny.data.raw import deal_rows, quoted
+from tunny.data.read import FORMATS, read, sources
+from tunny.data.settings import TOKEN_KINDS, DataSettings, EncodeSettings, Kind
+from tunny.data.source import Source
+from tunny.data.split import SPLITS, check_ratios, deal, documents_of, report
+from tunny.data.suspects import conflicting, repeated
+from tunny.data.verdicts import lines
+from tunny.data.write import write_examples
+
+_ROLE = re.compile(r"(?P<train>train)|(?P<validation>dev|val)|(?P<test>test)", re.IGNORECASE)
+CHECKED = ("audit.json", "check.html", "quarantine.jsonl")  # what a check leaves
+
+
+def split(source: str, out: str, ratios: Sequence[float], seed: int, given: FileSettings) -> dict[str, Any]:
+    """Deal the rows of a source to train, validation and test by document (`tunny split`); return the report."""
+    folder = Path(out).absolute()
+    _require_free(folder, {"split.json"}, overwrite=False)
+    check_ratios(ratios)
+    with watch_signals():
+        kind, settings = _kind(given, [source]), given.data
+        audit = Audit()
+        found = list(sources([source], settings, kind, audit, given_names(settings), True))
+        origins: list[Origin] = []
+
+        def examples() -> Iterator[Example]:
+            for example in progress(read([source], settings, kind, audit, names=given_names(settings)), "reading", unit="examples"):
+                assert example.origin is not None
+                origins.append(example.origin)
+                yield example
+
+        documents = documents_of(examples(), kind)
+        dealt = deal(documents, ratios, seed)
+        places: dict[int, dict[int, int]] = {}
+        for origin, document in zip(origins, documents.of_example, strict=True):
+            places.setdefault(origin.file, {})[origin.line] = int(dealt[document])
+        content = {**report(documents, dealt, ratios, seed), "kind": kind, "audit": audit.to_json()}
+        with new_folder(folder, replace=True) as temporary:
+            paths = deal_rows(found, places, temporary, SPLITS)
+            write_json(temporary / "split.json", content)
+        for line in [*audit.notes, *audit.lines("read")]:
+            say(line)
+        for path, part in zip(paths, content["splits"].values(), strict=True):
+            say(f"{folder / path.name}: {part['examples']:,} examples of {part['documents']:,} documents")
+        return content
+
+
+def convert(source: str, to: str, out: str, given: FileSettings) -> int:
+    """Write the examples of a source in another format and say what that format cannot hold (`tunny convert`)."""
+    with watch_signals():
+        kind, settings = _kind(given, [source]), given.data
+        audit, lost = Audit(), Audit()
+        examples = progress(read([source], settings, kind, audit, names=given_names(settings)), "converting", unit="examples")
+        count = write_examples(out, to, examples, kind, lost)
+        for line in [*audit.notes, *audit.lines("read"), *lost.lines("written")[1:]]:
+            say(line)
+        say(f"{out if out != '-' else 'standard output'}: {count:,} examples as {to}")
+        return count
+
+
+# -- check -------------------------------------------------------------------------------------------------------------
+
+
+def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str, *, strict: bool, fix: str | None) -> dict[str, Any]:
+    """Say everything that is worth knowing of labelled data (`tunny check`); return the findings.
+
+    Rows that cannot be read are left out and listed unless `data.on_error` says otherwise. With `strict`, raises DataError
+    where anything was left out.
+    """
+    folder = Path(out).absolute()
+    _require_free(folder, {"audit.json", "check.html"}, overwrite=True)
+    with watch_signals():
+        if isinstance(given, Resolved):
+            config = given.settings
+            kind: Kind = config.task.kind
+            paths, settings = split_files(config.data), split_settings(config)
+            seed = config.seed
+        else:
+            kind, seed = _kind(given, files), 42
+            paths = _roles(files) if given.data.split is None else {"train": list(files)}
+            settings = dict.fromkeys(paths, given.data)
+        settings = {name: _lenient(part) for name, part in settings.items()}
+        if not paths:
+            raise DataError("nothing to check: name files, or a config with data.train")
+        dataset = read_splits(paths, settings, kind, seed=seed)
+        findings = find_everything(dataset.splits, kind, _encoder(given))
+        findings["all"] = dataset.audit.to_json()
+        if isinstance(given, Resolved):
+            train = findings["splits"].get("train", {"tokens": 0, "examples": 0})
+            findings["training"] = _training(given.settings, train["tokens"], train["examples"])
+        with new_folder(folder, replace=True) as temporary:
+            write_json(temporary / "audit.json", findings)
+            write_text(temporary / "check.html", render("check.html", {**findings, "findings": findings}))
+            _quarantine(temporary / "quarantine.jsonl", dataset, paths, settings, kind)
+        for line in lines(findings):
+            say(line)
+        if fix is not None:
+            _fix(Path(fix).absolute(), dataset, paths, settings, kind)
+        say(f"report: {folder / 'check.html'}")
+        losses = sum(part.audit.losses for part in dataset.splits.values()) + dataset.audit.losses
+        if strict and losses:
+            raise DataError(f"{losses:,} things were left out (--strict); {folder / 'audit.json'} says which and why")
+        return findings
+
+
+def _lenient(settings: DataSettings) -> DataSettings:
+    """Let bad rows be listed rather than stop the check, unless the user said what they are to do."""
+    return settings if "on_error" in settings.model_fields_set else settings.model_copy(update={"on_error": "quarantine"})
+
+
+def _roles(files: Sequence[str]) -> dict[str, list[str]]:
+    """Return files as splits by their names: those with train, dev or val, and test in them; else all as one."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        match = _ROLE.search(Path(file).name)
+        found.setdefault(match.lastgroup if match and match.lastgroup else "data", []).append(file)
+    if "data" in found and len(found) > 1:
+        return {"data": list(files)}
+    if "train" in found and len(found) > 1:
+        choice("splits", "; ".join(f"{name} = {', '.join(names)}" for name, names in found.items()), "by the names of the files")
+    return {name: found[name] for name in (*SPLITS, "data") if name in found}
+
+
+def _encoder(given: FileSettings | Resolved[Config]) -> Any:
+    """Return the encoder that a training would use; None, said, where its tokenizer is not to be had."""
+    from tunny.data.encode import Encoder
+    from tunny.tasks.model import load_tokenizer
+    from tunny.tasks.settings import ModelSettings
+
+    model = given.settings.model if isinstance(given, Resolved) else ModelSettings()
+    encode = given.settings.encode if isinstance(given, Resolved) else EncodeSettings()
+    try:
+        return Encoder(load_tokenizer(model).tokenizer.backend_tokenizer, encode)
+    except ModelError as error:
+        say(f"lengths are given in words, not tokens: {error}")
+        return None
+
+
+def _quarantine(path: Path, dataset: Dataset, paths: dict[str, list[str]], settings: dict[str, DataSettings], kind: Kind) -> None:
+    """Write every row that was left out as unreadable, with its reason."""
+    audits = {name: dataset.splits[name].audit for name in paths if name in dataset.splits}
+    if dataset.dealt is not None:
+        audits["train"] = dataset.audit
+    quotes = (
+        quoted(_sources(paths[name], settings[name], kind), [(row[0], row[1], row[2]) for row in audit.rejected])
+        for name, audit in audits.items()
+    )
+    path.write_text("".join(chain.from_iterable(quotes)), "utf-8")
+
+
+def _sources(paths: Sequence[str], settings: DataSettings, kind: Kind) -> list[Source]:
+    return list(sources(paths, settings, kind, Audit(), given_names(settings), True))
+
+
+def _fix(folder: Path, dataset: Dataset, paths: dict[str, list[str]], settings: dict[str, DataSettings], kind: Kind) -> None:
+    """Write the data without copies and with repaired spans, in its own format where that can be written; say what was left out."""
+    _require_free(folder, {"quarantine.jsonl"}, overwrite=False)
+    copies, conflicts = repeated(dataset.splits), conflicting(dataset.splits)
+    with new_folder(folder, replace=True) as temporary:
+        _quarantine(temporary / "quarantine.jsonl", dataset, paths, settings, kind)
+        with (temporary / "quarantine.jsonl").open("a", encoding="utf-8") as quarantine:
+            for name, part in dataset.splits.items():
+                found = _sources(paths.get(name, paths[next(iter(paths))]), settings[next(iter(settings))], kind)
+                form = "jsonl" if found[0].format in ("hub", "glue") else found[0].format
+                target = temporary / f"{name.replace('/', '-')}.{FORMATS[form].ending}"
+                dropped = copies.get(name, set()) | conflicts.get(name, set())
+                reasons = [
+                    (*origin, "the same text stands elsewhere" + (" with other labels" if row in conflicts.get(name, set()) else ""))
+                    for row, origin in _origins(part, dropped)
+                ]
+                quarantine.writelines(quoted(found, reasons))
+                kept = (example for row, example in enumerate(_examples(part)) if row not in dropped)
+                lost = Audit()
+                write_examples(str(target), form, kept, kind, lost)
+                say(f"{folder / target.name}: {len(part.examples) - len(dropped):,} examples, {len(dropped):,} left out as copies")
+                for line in lost.lines(name)[1:]:
+                    say(line)
+
+
+def _examples(part: Split) -> Iterable[Example]:
+    return (example for chunk in part.examples.chunks() for example in chunk)
+
+
+def _origins(part: Split, rows: set[int]) -> Iterator[tuple[int, Origin]]:
+    for row, example in enumerate(_examples(part)):
+        if row in rows and example.origin is not None:
+            yield row, example.origin
+
+
+def _training(config: Config, tokens: int, rows: int) -> dict[str, Any]:
+    """Return about how long a training would take here and what memory it would want."""
+    from tunny.tasks.model import load_tokenizer
+    from tunny.training.estimate import estimate
+
+    try:
+        found = estimate(load_tokenizer(config.model), config.train, config.engine, tokens, rows, config.encode.max_tokens)
+    except ModelError as error:
+        return {"problem": str(error)}
+    minutes, gigabytes = found.seconds / 60, found.memory_bytes / 2**30
+    say(f"training: about {minutes:,.1f} minutes on this {found.device} in {found.precision}, {gigabytes:.1f} GB of memory")
+    return asdict(found)
+
+
+# -- init --------------------------------------------------------------------------------------------------------------
+
+
+def init(folder: str, files: Sequence[str], given: FileSettings) -> Path:
+    """Write a commented config that fits the files (`tunny init`); return its path."""
+    target = Path(folder).absolute() / "config.yaml"
+    if target.exists():
+        raise RunError(f"{target}: is there already. Choose another folder or remove it.")
+    with watch_signals():
+        kind = _kind(given, files)
+        paths = _roles(files)
+        paths = {"train" if name == "data" else name: named for name, named in paths.items()}
+        dataset = read_splits(paths, dict.fromkeys(paths, _lenient(given.data)), kind)
+        write_text(target, _config_for(kind, paths, dataset, given.data, target.parent))
+        for part in dataset.splits.values():
+            for line in [*part.audit.notes, *part.audit.lines(part.name)]:
+                say(line)
+        say(f"{target}: written; next: tunny check {target}, then tunny train {target}")
+        return target
+
+
+def _config_for(kind: Kind, paths: dict[str, list[str]], dataset: Dataset, given: DataSettings, folder: Path) -> str:
+    """Return a config as a person would begin with: windows by the lengths found, epochs by the number of examples."""
+    train = dataset.splits["train"]
+    lengths = sorted(len(example.text.split()) + len((example.text_b or "").split()) for example in islice(_examples(train), 20_000))
+    long = lengths[int(0.99 * (len(lengths) - 1))] * 1.5  # tokens a word, about
+    near = {name: [file if file.startswith(HUB) else os.path.relpath(file, folder) for file in files] for name, files in paths.items()}
+    values = given.model_dump(mode="json", exclude_unset=True, exclude=set(SPLITS))
+    about = {
+        "kind": kind, "output_dir": f"runs/{folder.name}", "dataset": dataset, "notes": train.audit.notes,
+        "paths": {name: json.dumps(files[0] if len(files) == 1 else files, ensure_ascii=False) for name, files in near.items()},
+        "named": {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()},
+        "labels": ", ".join(f"{name} {count}" for name, count in train.label_counts.most_common(30)),
+        "bad": sum(len(part.audit.rejected) for part in dataset.splits.values()),
+        "max_tokens": next((size for size in (128, 256) if long <= size), 512),
+        "epochs": next((epochs for limit, epochs in ((1_000, 12), (5_000, 6), (50_000, 3)) if len(lengths) < limit), 2),
+        "learning_rate": "5.0e-4" if kind in TOKEN_KINDS else "2.0e-4",
+    }  # fmt: skip
+    return render("config.yaml", about)
+
+
+# -- shared ------------------------------------------------------------------------------------------------------------
+
+
+def _kind(given: FileSettings, files: Sequence[str]) -> Kind:
+    """Return the kind of task that was given, else the one that the first file is for."""
+    if given.task is not None:
+        return given.task.kind
+    kind, reason = find_kind(files[0], given.data)
+    choice("task", kind, f"{reason}; --task gives another of {', '.join(get_args(Kind))}")
+    return kind
+
+
+def _require_free(folder: Path, ours: set[str], *, overwrite: bool) -> None:
+    """Refuse a folder that holds anything but, where that may be replaced, an earlier result of the same command."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir():
+        raise RunError(f"{folder}: cannot be written: it is a file. Name a folder.")
+    found = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY)}
+    if not (overwrite and ours <= found and found <= {*ours, *CHECKED}):
+        raise RunError(f"{folder}: is not empty. Choose another folder, or remove it first so that nothing old is mixed with the new.")

@@ -1,0 +1,87 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+from jinja2 import UndefinedError
+
+from tests.data.checking import checked, entities
+from tunny.core.page import render
+
+EVIL = "<script>alert('x')</script> & \"quoted\" <img src=x onerror=y>"
+VOID = {"meta", "br", "img", "rect", "path"}
+
+
+class Page(HTMLParser):
+    """The tags of a page, in order, and whether each is closed."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.texts = [], [], []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture
+def page(tmp_path):
+    rows = [entities(f"{number} came to {EVIL}", (EVIL, "<LOC>")) for number in range(12)]
+    rows += [
+        entities(f"so said {EVIL}", (EVIL, "ORG")),
+        entities(f"{EVIL} is cold"),
+        entities(f"{EVIL} is cold", (EVIL, "ORG")),
+        entities("a\ufffdb"),
+    ]
+    return render("check.html", checked(tmp_path, "ner", train=rows, validation=rows[:2]))
+
+
+def test_texts_and_labels_are_escaped(page):
+    assert [tag for tag, _ in Page(page).tags].count("script") == 1
+    assert "alert('x')" not in page
+    assert EVIL in "".join(Page(page).texts)
+
+
+def test_the_page_refers_to_nothing_outside_itself(page):
+    for _, attributes in Page(page).tags:
+        for name in ("src", "href", "action", "data", "srcset", "poster"):
+            assert attributes.get(name, "#").startswith("#")
+    assert not re.search(r"https?:|url\(|@import|//[a-z]", re.sub(r"<script>.*?</script>", "", page, flags=re.S))
+
+
+def test_the_page_forbids_the_browser_to_load_anything(page):
+    policy = next(attributes["content"] for tag, attributes in Page(page).tags if attributes.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+
+
+def test_every_verdict_leads_to_a_section(page):
+    tags = Page(page).tags
+    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    links = {attributes["href"][1:] for tag, attributes in tags if tag == "a"}
+    assert links
+    assert links <= ids
+
+
+def test_the_page_has_light_and_dark_and_fits_a_phone(page):
+    assert "prefers-color-scheme: dark" in page
+    assert "width=device-width" in page
+
+
+@pytest.mark.parametrize("kind", ["classify", "multilabel", "regress"])
+def test_every_kind_of_task_has_a_page(tmp_path, kind):
+    rows = [{"text": f"text {number}", "label": number % 3, "score": number / 7} for number in range(5)]
+    assert "What the data hold" in render("check.html", checked(tmp_path, kind, data=rows))
+
+
+def test_a_value_that_is_missing_is_an_error():
+    with pytest.raises(UndefinedError):
+        render("check.html", {"kind": "ner"})
