@@ -115,7 +115,7 @@ def test_check_of_a_config_says_what_a_training_would_cost(tmp_path, tunny, tiny
 
 def test_init_writes_a_config_that_trains(tmp_path, tunny, tiny_bert):
     path = written(tmp_path, "tweets.csv", TWEETS)
-    done = tunny("init", tmp_path / "mine", "--data", path, "--task", "classify")
+    done = tunny("init", "mine", "--data", path.name, "--task", "classify")
     assert done.returncode == 0, done.stderr
     config = yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text("utf-8"))
     assert (config["task"], config["data"]["train"]) == ("classify", "../tweets.csv")

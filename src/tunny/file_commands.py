@@ -253,7 +253,10 @@ def _config_for(kind: Kind, paths: dict[str, list[str]], dataset: Dataset, given
     train = dataset.splits["train"]
     lengths = sorted(len(example.text.split()) + len((example.text_b or "").split()) for example in islice(_examples(train), 20_000))
     long = lengths[int(0.99 * (len(lengths) - 1))] * 1.5  # tokens a word, about
-    near = {name: [file if file.startswith(HUB) else os.path.relpath(file, folder) for file in files] for name, files in paths.items()}
+    near = {
+        name: [file if file.startswith(HUB) or os.path.isabs(file) else os.path.relpath(file, folder) for file in files]
+        for name, files in paths.items()
+    }
     values = given.model_dump(mode="json", exclude_unset=True, exclude=set(SPLITS))
     about = {
         "kind": kind, "output_dir": f"runs/{folder.name}", "dataset": dataset, "notes": train.audit.notes,

@@ -149,6 +149,8 @@ def studio_task(example: Example, audit: Audit, control: str | None = None) -> R
     data: Record = {"id": example.id, "doc_id": example.document}
     if isinstance(meta.get("data"), Mapping) and isinstance(meta.get("text"), str):
         task, data, key = {"id": meta.get("task")}, dict(meta["data"]), meta["text"]
+        if example.document not in (None, example.id, *map(str, data.values())):  # one of several annotations of a task
+            data["doc_id"] = example.document
         if _PARTS["ids"](example) and example.id not in map(str, [*data.values(), *task.values()]):
             audit.event("ids lost", example.id, "its task has another")
     elif meta:

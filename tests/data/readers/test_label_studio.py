@@ -94,7 +94,7 @@ def test_prediction_takes_tasks_without_an_annotation_and_keeps_what_leads_back(
 
 def test_an_example_says_where_its_labels_stood(tmp_path):
     found = read(tmp_path, task(annotation(span(0, 4, "PER")), text=TEXT, long="x" * 500, listed=[1]))
-    assert found[0].meta == {"task": 7, "text": "text", "data": {}, "control": "label", "object": "text"}
+    assert found[0].meta == {"task": 7, "text": "text", "data": {"long": "x" * 500, "listed": [1]}, "control": "label", "object": "text"}
 
 
 def test_the_agreement_on_classes_is_noted_whatever_annotation_is_used(tmp_path):

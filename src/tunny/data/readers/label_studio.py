@@ -20,7 +20,6 @@ from tunny.data.records import Row
 from tunny.data.source import Source
 
 _ADDRESS = re.compile(r"([\w+.-]+:/)?/\S+")  # of an image or a sound, which are no texts
-_SMALL = 200  # characters of other data that go with an example
 
 
 def read(source: Source) -> Iterator[Example]:
@@ -137,8 +136,8 @@ class _Reader:
         known = map(data.get, (wanted.id, *KNOWN_KEYS[:4]))
         name = next(filter(None, map(plain, (*known, number, self.source.where(task.place)))))
         document = name if wanted.group_by is None else str(data[wanted.group_by])
-        small = {key: value for key, value in data.items() if 0 < len(plain(value)) <= _SMALL and key not in list(keys.values())[:2]}
-        meta = {"task": number, "text": keys["text"], "data": small}
+        others = {key: value for key, value in data.items() if key not in (keys["text"], keys["text_b"])}
+        meta = {"task": number, "text": keys["text"], "data": others}
         return Example(name, data[keys["text"]], text_b=data.get(wanted.text_b), document=document, meta=meta)
 
     def _groups(self, answers: Sequence[Answer]) -> list[list[Answer]]:
