@@ -142,7 +142,7 @@ def test_many_texts_of_one_mould_are_one_group(tmp_path):
 
 def test_what_is_compared_grows_with_the_rows_and_not_with_their_square():
     one_bucket = np.zeros((BANDS, 5000), np.uint32)
-    assert sum(len(left) for left, *_ in _neighbours(one_bucket)) <= BANDS * NEXT * 5000
+    assert sum(len(left) for left, _ in _neighbours(one_bucket)) <= BANDS * NEXT * 5000
 
 
 def test_the_groups_do_not_depend_on_the_process(tmp_path):

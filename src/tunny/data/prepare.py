@@ -121,7 +121,7 @@ def read_splits(
         labels, reason = label_set(kind, kept_names(given, next(iter(settings.values()))), found)
     else:
         reason = "the model's"
-    for name in set(first.keep_labels or ()).difference(*found.values()):
+    for name in sorted(set(first.keep_labels or ()).difference(*found.values())):
         audit.event("labels to keep that the data does not have", "data.keep_labels", repr(name))
     _find_missing_labels(kind, found, audit)
     _find_duplicates(splits, audit)

@@ -18,7 +18,7 @@ GRAM = 5  # characters; shorter ones make any two long texts of a language look 
 BANDS, DEPTH = 20, 5  # rows that agree in all 5 values of one of 20 bands meet: 99.97 % of pairs of similarity 0.8, a third of 0.5
 NEXT = 4  # rows of its bucket that a row is compared with
 MARGIN = 0.12  # three standard deviations of what 100 values say: a pair so far below the threshold is not verified
-PATIENCE, CROWD = 14, 64  # comparisons that may fail before a row is given up; 3 where it shares its bucket with 64 and more
+PATIENCE = 10  # comparisons that may fail before a row is given up: it stands among many of one mould that are not alike enough
 LONGEST = 100_000  # characters of a text that are compared
 
 _PAD = " " * (GRAM - 1)  # between texts, so that no 5-gram holds characters of two
@@ -35,8 +35,8 @@ def similar_groups(rows: Rows, threshold: float = THRESHOLD) -> Ints:
     single = np.unique(rows.first)  # of exact copies the first stands for all
     bands, sketch = _sketches(rows, single)
     group, failed = np.arange(len(single)), np.zeros(len(single), np.int64)
-    for left, right, patience in _neighbours(bands):
-        apart = (group[left] != group[right]) & (failed[left] + failed[right] < 2 * patience)
+    for left, right in _neighbours(bands):
+        apart = (group[left] != group[right]) & (failed[left] + failed[right] < 2 * PATIENCE)
         left, right = left[apart], right[apart]
         likely = (sketch[left] == sketch[right]).mean(axis=1) >= threshold - MARGIN
         left, right = left[likely], right[likely]
@@ -66,21 +66,15 @@ def _sketches(rows: Rows, single: Ints) -> tuple[NDArray[np.uint32], NDArray[np.
     return bands, sketch
 
 
-def _neighbours(bands: NDArray[np.uint32]) -> Iterator[tuple[Ints, Ints, Ints]]:
-    """Yield pairs to compare, some thousand at a time, and the patience with each.
-
-    Of the rows that agree in a band those are compared that stand side by side when sorted. In a crowd patience is short: its texts
-    have one mould, and are alike with their first neighbours or not at all.
-    """
+def _neighbours(bands: NDArray[np.uint32]) -> Iterator[tuple[Ints, Ints]]:
+    """Yield pairs to compare, some thousand at a time: of the rows that agree in a band, those that stand side by side when sorted."""
     for number, band in enumerate(bands):
         order = np.argsort(band.astype(np.uint64) << _HIGH | bands[number - 1], kind="stable")  # alike in two bands: nearest
         here = band[order]
-        patience = np.full(len(here), PATIENCE)
-        patience[:-CROWD][here[CROWD:] == here[:-CROWD]] = 3
         for step in range(1, NEXT + 1):
             places = np.flatnonzero(here[step:] == here[:-step])
             for part in np.array_split(places, len(places) // 65_536 + 1):
-                yield order[part], order[part + step], patience[part]
+                yield order[part], order[part + step]
 
 
 def jaccard(rows: Rows, left: Ints, right: Ints) -> NDArray[np.float64]:
