@@ -134,8 +134,8 @@ def _worth_a_look(findings: Findings) -> Iterator[list[str]]:
         for suspect in findings[name]["listed"][: SHOWN if title else None]:
             what = f"{suspect['what']} " if name.endswith("labels") else ""
             for place in suspect["places"][: 1 if suspect["what"] else SHOWN]:
-                label = (what + place["label"])[:WHAT] if title else ""
-                yield [title or suspect["what"][:WHAT], place["where"], label, place["text"][:TEXT]]
+                label = what if name == "missing_labels" else what + place["label"] if title else ""
+                yield [title or suspect["what"][:WHAT], place["where"], label[:WHAT], place["text"][:TEXT]]
             if not suspect["places"]:
                 yield [title, ", ".join(suspect["counts"]), "", suspect["what"][:TEXT]]
 
