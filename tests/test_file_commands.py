@@ -131,3 +131,23 @@ def test_init_leaves_a_config_that_is_there_alone(tmp_path, tunny):
     path = written(tmp_path, "config.yaml", "task: ner\n")
     done = tunny("init", tmp_path, "--data", written(tmp_path, "a.csv", TWEETS), "--task", "classify")
     assert (done.returncode, path.read_text("utf-8")) == (2, "task: ner\n")
+
+
+def test_names_that_only_hold_the_word_of_a_split_are_no_splits(tmp_path, tunny):
+    path = written(tmp_path, "latest_values.csv", TWEETS)
+    done = tunny("init", "mine", "--data", path, "--task", "classify")
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text("utf-8"))["data"]["train"] == str(path)
+
+
+def test_what_is_left_out_of_files_that_are_split_is_said(tmp_path, tunny):
+    path = written(tmp_path, "tweets.csv", TWEETS + "80,no label here,,w1\n")
+    done = tunny("check", path, "--task", "classify", "--data.split.test", "0.2", "--strict", "--out", "out")
+    assert (done.returncode, "1 things were left out (--strict)" in done.stderr) == (2, True)
+    assert "left out on reading the files: 1 quarantined (examples)" in done.stderr
+
+
+def test_too_few_documents_to_split_are_an_error(tmp_path, tunny):
+    path = written(tmp_path, "a.csv", "text,label\none,x\ntwo,y\n")
+    done = tunny("check", path, "--task", "classify", "--data.split", '{"validation": 0.2, "test": 0.2}', "--out", "out")
+    assert (done.returncode, "2 documents are too few" in done.stderr) == (2, True)

@@ -32,9 +32,10 @@ from tunny.data.source import Source
 from tunny.data.split import SPLITS, check_ratios, deal, documents_of, report
 from tunny.data.suspects import conflicting, repeated
 from tunny.data.verdicts import lines
+from tunny.data.write import FORMATS as WRITTEN
 from tunny.data.write import write_examples
 
-_ROLE = re.compile(r"(?P<train>train)|(?P<validation>dev|val)|(?P<test>test)", re.IGNORECASE)
+_ROLE = re.compile(r"(?<![a-z])(?:(?P<train>train)|(?P<validation>dev|val)|(?P<test>test))(?:ing|idation|el)?(?![a-z])", re.IGNORECASE)
 CHECKED = ("audit.json", "check.html", "quarantine.jsonl")  # what a check leaves
 
 
@@ -46,7 +47,7 @@ def split(source: str, out: str, ratios: Sequence[float], seed: int, given: File
     with watch_signals():
         kind, settings = _kind(given, [source]), given.data
         audit = Audit()
-        found = list(sources([source], settings, kind, audit, given_names(settings), True))
+        found = _sources([source], settings, kind)
         origins: list[Origin] = []
 
         def examples() -> Iterator[Example]:
@@ -95,6 +96,8 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
     """
     folder = Path(out).absolute()
     _require_free(folder, {"audit.json", "check.html"}, overwrite=True)
+    if fix is not None:
+        _require_free(Path(fix).absolute(), set(), overwrite=False)
     with watch_signals():
         if isinstance(given, Resolved):
             config = given.settings
@@ -109,7 +112,7 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
         if not paths:
             raise DataError("nothing to check: name files, or a config with data.train")
         dataset = read_splits(paths, settings, kind, seed=seed)
-        findings = find_everything(dataset.splits, kind, _encoder(given))
+        findings = find_everything(dataset.splits, kind, _encoder(given), dataset.read)
         findings["all"] = dataset.audit.to_json()
         if isinstance(given, Resolved):
             train = findings["splits"].get("train", {"tokens": 0, "examples": 0})
@@ -123,10 +126,15 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
         if fix is not None:
             _fix(Path(fix).absolute(), dataset, paths, settings, kind)
         say(f"report: {folder / 'check.html'}")
-        losses = sum(part.audit.losses for part in dataset.splits.values()) + dataset.audit.losses
+        losses = sum(audit.losses for audit in _audits(dataset))
         if strict and losses:
             raise DataError(f"{losses:,} things were left out (--strict); {folder / 'audit.json'} says which and why")
         return findings
+
+
+def _audits(dataset: Dataset) -> list[Audit]:
+    """Return the audits of all that was read."""
+    return [*(part.audit for part in dataset.splits.values()), *([dataset.read] if dataset.read else [])]
 
 
 def _lenient(settings: DataSettings) -> DataSettings:
@@ -142,7 +150,7 @@ def _roles(files: Sequence[str]) -> dict[str, list[str]]:
         found.setdefault(match.lastgroup if match and match.lastgroup else "data", []).append(file)
     if "data" in found and len(found) > 1:
         return {"data": list(files)}
-    if "train" in found and len(found) > 1:
+    if found.keys() != {"data"}:
         choice("splits", "; ".join(f"{name} = {', '.join(names)}" for name, names in found.items()), "by the names of the files")
     return {name: found[name] for name in (*SPLITS, "data") if name in found}
 
@@ -165,8 +173,8 @@ def _encoder(given: FileSettings | Resolved[Config]) -> Any:
 def _quarantine(path: Path, dataset: Dataset, paths: dict[str, list[str]], settings: dict[str, DataSettings], kind: Kind) -> None:
     """Write every row that was left out as unreadable, with its reason."""
     audits = {name: dataset.splits[name].audit for name in paths if name in dataset.splits}
-    if dataset.dealt is not None:
-        audits["train"] = dataset.audit
+    if dataset.read is not None:
+        audits["train"] = dataset.read
     quotes = (
         quoted(_sources(paths[name], settings[name], kind), [(row[0], row[1], row[2]) for row in audit.rejected])
         for name, audit in audits.items()
@@ -180,14 +188,14 @@ def _sources(paths: Sequence[str], settings: DataSettings, kind: Kind) -> list[S
 
 def _fix(folder: Path, dataset: Dataset, paths: dict[str, list[str]], settings: dict[str, DataSettings], kind: Kind) -> None:
     """Write the data without copies and with repaired spans, in its own format where that can be written; say what was left out."""
-    _require_free(folder, {"quarantine.jsonl"}, overwrite=False)
     copies, conflicts = repeated(dataset.splits), conflicting(dataset.splits)
     with new_folder(folder, replace=True) as temporary:
         _quarantine(temporary / "quarantine.jsonl", dataset, paths, settings, kind)
         with (temporary / "quarantine.jsonl").open("a", encoding="utf-8") as quarantine:
             for name, part in dataset.splits.items():
                 found = _sources(paths.get(name, paths[next(iter(paths))]), settings[next(iter(settings))], kind)
-                form = "jsonl" if found[0].format in ("hub", "glue") else found[0].format
+                form = found[0].format
+                form = form if kind in WRITTEN.get(form, ((),))[0] else "jsonl"  # what cannot be written in its own format
                 target = temporary / f"{name.replace('/', '-')}.{FORMATS[form].ending}"
                 dropped = copies.get(name, set()) | conflicts.get(name, set())
                 reasons = [
@@ -238,7 +246,7 @@ def init(folder: str, files: Sequence[str], given: FileSettings) -> Path:
     with watch_signals():
         kind = _kind(given, files)
         paths = _roles(files)
-        paths = {"train" if name == "data" else name: named for name, named in paths.items()}
+        paths = paths if "train" in paths else {"train": list(files)}
         dataset = read_splits(paths, dict.fromkeys(paths, _lenient(given.data)), kind)
         write_text(target, _config_for(kind, paths, dataset, given.data, target.parent))
         for part in dataset.splits.values():
@@ -263,7 +271,7 @@ def _config_for(kind: Kind, paths: dict[str, list[str]], dataset: Dataset, given
         "paths": {name: json.dumps(files[0] if len(files) == 1 else files, ensure_ascii=False) for name, files in near.items()},
         "named": {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()},
         "labels": ", ".join(f"{name} {count}" for name, count in train.label_counts.most_common(30)),
-        "bad": sum(len(part.audit.rejected) for part in dataset.splits.values()),
+        "bad": sum(len(audit.rejected) for audit in _audits(dataset)),
         "max_tokens": next((size for size in (128, 256) if long <= size), 512),
         "epochs": next((epochs for limit, epochs in ((1_000, 12), (5_000, 6), (50_000, 3)) if len(lengths) < limit), 2),
         "learning_rate": "5.0e-4" if kind in TOKEN_KINDS else "2.0e-4",

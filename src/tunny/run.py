@@ -75,7 +75,9 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
     loaded = load_tokenizer(config.model)
     check_window(config.encode.max_tokens, loaded.padding.positions)
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, config.encode)
-    dataset = read_splits(split_files(config.data), split_settings(config), config.task.kind, seed=config.seed)
+    dataset = read_splits(
+        split_files(config.data), split_settings(config), config.task.kind, seed=config.seed, limit=config.evaluate.max_examples
+    )
     require_labels(dataset)
     if config.task.kind != "regress":
         choice("labels", ", ".join(dataset.labels.names), dataset.label_reason)
@@ -83,7 +85,7 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
     for split in dataset.splits.values():
         for line in [*split.audit.notes, *split.audit.lines(split.name)]:
             say(line)
-    for line in dataset.audit.lines("all splits")[1:]:
+    for line in [*(dataset.read.lines("files that were split") if dataset.read else ()), *dataset.audit.lines("all splits")[1:]]:
         say(line)
     return Prepared(dataset, loaded, encoder)
 
@@ -165,6 +167,8 @@ def _begin(folder: Path, resolved: Resolved[Config], prepared: Prepared, checkpo
     write_json(folder / MANIFEST, manifest)
     write_text(folder / CONFIG, saved_yaml(resolved))
     audits = {name: split.audit.to_json() for name, split in splits.items()}
+    if prepared.dataset.read is not None:
+        audits["files that were split"] = prepared.dataset.read.to_json()
     write_json(folder / "audit.json", {"splits": audits, "all": prepared.dataset.audit.to_json()})
     if prepared.dataset.dealt is not None:
         write_json(folder / "split.json", prepared.dataset.dealt)

@@ -291,3 +291,13 @@ def test_files_of_a_new_folder_are_readable_as_the_umask_says(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "model" / "model.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_into(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+    write_text(Path("/dev/null"), "gone")
+    assert not Path("/dev/null").is_file()

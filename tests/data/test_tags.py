@@ -221,3 +221,7 @@ def test_a_part_of_speech_belongs_to_exactly_its_word():
     assert word_tags(example, [(0, 3), (4, 9), (10, 12)], "pos", audit) == ["NOUN", "VERB", None]
     assert audit.flow("spans").dropped == {"spans that are no words": 1}
     audit.settle()
+
+
+def test_a_tag_that_breaks_its_scheme_twice_is_one_broken_tag():
+    assert tags_to_spans(["I-PER"], "BIOES") == ([WordSpan(0, 0, "PER")], 1)

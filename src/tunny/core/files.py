@@ -70,6 +70,10 @@ def new_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `target` when the block ends without an error; else nothing stays, new folders included."""
     if target.is_dir():
         raise RunError(f"{target}: cannot be written: it is a folder. Name a file.")
+    if target.exists() and not target.is_file():  # a device or a pipe is written into, not replaced
+        yield target
+        return
+    target = target.resolve()  # of a link, what it leads to
     temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     missing = [folder for folder in target.parents if not folder.exists()]
     try:

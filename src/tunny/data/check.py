@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunny.data import suspects
+from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.prepare import Split
 from tunny.data.rows import Ints, Rows
@@ -31,8 +32,9 @@ MEASURES = {
 Findings = dict[str, Any]
 
 
-def check(splits: Mapping[str, Split], kind: str, encoder: Encoder | None = None) -> Findings:
-    """Return all findings about the splits of a task of a kind; with an encoder, lengths are counted in tokens too.
+def check(splits: Mapping[str, Split], kind: str, encoder: Encoder | None = None, read: Audit | None = None) -> Findings:
+    """Return all findings about the splits of a task of a kind; with an encoder, lengths are counted in tokens too; `read` is
+    the audit of files that were dealt out.
 
     Suspects have a `number`, how many `rows` or mentions that concerns, and `listed` the first: `what` it is, `counts` by split
     or label, and some `places`, each with `split`, `where`, `text` and `label`.
@@ -58,7 +60,7 @@ def check(splits: Mapping[str, Split], kind: str, encoder: Encoder | None = None
         "odd_labels": suspects.odd_labels(rows, forms),
         "missing_labels": suspects.missing_labels(rows, splits, forms if kind == "ner" else {}),
         "encoding": suspects.troubles(rows, seen),
-        "audits": {name: split.audit.to_json() for name, split in splits.items()},
+        "audits": {**{name: split.audit.to_json() for name, split in splits.items()}, **({"the files": read.to_json()} if read else {})},
     }
     return {"verdicts": verdicts(findings), **findings}
 

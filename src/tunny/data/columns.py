@@ -70,7 +70,7 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
 
     columns = Columns(
         id=pick(wanted.id, "id"), language=pick(None, "lang", "language") if wanted.language else None,
-        document=pick(wanted.group_by, "doc_id", "document_id"), meta=pick(None, "meta"), answer=pick(None, "answer"),
+        document=pick(wanted.group_by, "doc_id", "document_id"), meta=pick(None, "meta"), answer=None if "answer" in (wanted.label, wanted.text) else pick(None, "answer"),
         relations=pick(None, "relations"), text=pick(wanted.text, *_TEXT),
     )  # fmt: skip
     if source.for_tokens:

@@ -33,6 +33,9 @@ def find_files(pattern: str) -> list[Path]:
         found = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
         if not found:
             raise DataError(f"{path}: the folder holds no file")
+        inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        if inside:
+            raise DataError(f"{path}: holds folders too ({', '.join(inside[:5])}). Name the files by a glob: {path}/* or {path}/**/*")
         return found
     if path.is_file():
         return [_only_member(path)]

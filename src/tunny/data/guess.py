@@ -5,9 +5,8 @@ from itertools import islice
 from tunny.core.errors import DataError
 from tunny.data.audit import Audit
 from tunny.data.example import Example
-from tunny.data.find import look_at
 from tunny.data.labels import given_names
-from tunny.data.read import FORMATS, sources
+from tunny.data.read import read_all, sources
 from tunny.data.settings import DataSettings, Kind
 
 LOOKED_AT = 500  # examples
@@ -17,7 +16,7 @@ SCORES = 10  # distinct numbers from which on labels are scores
 def find_kind(path: str, settings: DataSettings) -> tuple[Kind, str]:
     """Return the kind of task that a file's labels are for, and the reason; raise DataError where it holds none."""
     (source, *_) = sources([path], settings, "ner", Audit(), None, True)
-    kinds: tuple[Kind, ...] = ("pos", "ner") if look_at(source.path, settings).format == "conllu" else ("ner", "pos")
+    kinds: tuple[Kind, ...] = ("pos", "ner") if source.format == "conllu" else ("ner", "pos")
     problems = []
     for kind in (*kinds, "classify", "multilabel", "regress"):
         try:
@@ -40,11 +39,7 @@ def _beginning(path: str, settings: DataSettings, kind: Kind) -> list[Example]:
     """Return the first good examples; bad ones among them are no reason against a kind."""
     lenient = settings.model_copy(update={"on_error": "quarantine"})
     audit = Audit()
-    found: list[Example] = []
-    for source in sources([path], lenient, kind, audit, given_names(settings), True):
-        found += islice(FORMATS[source.format].read(source), LOOKED_AT - len(found))
-        if len(found) == LOOKED_AT:
-            break
+    found = list(islice(read_all(sources([path], lenient, kind, audit, given_names(settings), True)), LOOKED_AT))
     bad = len(audit.rejected)
     if bad > len(found):
         raise DataError(f"as {kind}: {audit.rejected[0][2]}")

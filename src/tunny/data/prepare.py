@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from tunny.data.settings import TOKEN_KINDS, DataSettings, SplitSettings
 from tunny.data.split import SPLITS, deal, documents_of, report
 from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, to_rows, write_batches
 
-VERSION = "4"  # of what reading and encoding give; raising it makes every cache anew
+VERSION = "5"  # of what reading and encoding give; raising it makes every cache anew
 CHUNK_CHARACTERS = 1_000_000
 ABANDONED_SECONDS = 86_400  # age at which an unfinished folder of the cache is nobody's any more
 
@@ -68,6 +69,7 @@ class Dataset:
     label_reason: str
     audit: Audit  # what concerns several splits: duplicates, leakage, labels missing from training
     dealt: dict[str, Any] | None = None  # the split report, where data.split took parts of the training data
+    read: Audit | None = None  # of the files that were dealt out
 
 
 def cache_folder() -> Path:
@@ -104,28 +106,32 @@ def _make_room(folder: Path) -> None:
 
 
 def read_splits(
-    paths: Mapping[str, Sequence[str]], settings: Mapping[str, DataSettings], kind: str, labels: LabelSet | None = None, seed: int = 42
-) -> Dataset:
-    """Read every split (or find it in the cache) and settle the labels, which are those of a model where one is given."""
+    paths: Mapping[str, Sequence[str]], settings: Mapping[str, DataSettings], kind: str, labels: LabelSet | None = None, seed: int = 42,
+    limit: int | None = None,
+) -> Dataset:  # fmt: skip
+    """Read every split (or find it in the cache) and settle the labels, which are those of a model where one is given.
+
+    Where `data.split` deals the training data out, `limit` is the most examples of each part that is not trained on.
+    """
     first = next(iter(settings.values()))
     given = given_names(first)
     splits = {name: _read_split(name, files, settings[name], kind, given) for name, files in paths.items()}
     audit = Audit()
-    dealt = None
+    dealt = whole = None
     if first.split is not None and "train" in splits:
-        audit.add(splits["train"].audit)
-        parts, dealt = _deal(splits.pop("train"), first.split, kind, seed)
+        whole = splits["train"].audit
+        parts, dealt = _deal(splits.pop("train"), first.split, kind, seed, limit)
         splits = {**parts, **splits}
     found = {name: split.label_counts for name, split in splits.items()}
     if labels is None:
-        labels, reason = label_set(kind, kept_names(given, next(iter(settings.values()))), found)
+        labels, reason = label_set(kind, kept_names(given, first), found)
     else:
         reason = "the model's"
     for name in sorted(set(first.keep_labels or ()).difference(*found.values())):
         audit.event("labels to keep that the data does not have", "data.keep_labels", repr(name))
     _find_missing_labels(kind, found, audit)
     _find_duplicates(splits, audit)
-    return Dataset(splits, labels, reason, audit, dealt)
+    return Dataset(splits, labels, reason, audit, dealt, whole)
 
 
 def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: str, given: Mapping[str, int] | None) -> Split:
@@ -145,15 +151,20 @@ def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: s
     return Split(name, folder, key, audit, Counter(saved["labels"]), digests)
 
 
-def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int) -> tuple[dict[str, Split], dict[str, Any]]:
+def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int, limit: int | None) -> tuple[dict[str, Split], dict[str, Any]]:
     """Part what was read from the training files by document (or find the parts in the cache); return them and the report."""
     ratios = (float(1 - Fraction(str(shares.validation)) - Fraction(str(shares.test))), shares.validation, shares.test)
-    key = digest_bytes(whole.digest, dump_json(ratios), str(seed))
+    key = digest_bytes(whole.digest, dump_json(ratios), str(seed), str(limit))
     folder = cache_folder() / "examples" / key
     if not folder.is_dir():
         _make_room(folder.parent)
         documents = documents_of((example for chunk in whole.examples.chunks() for example in chunk), kind)
         dealt = deal(documents, ratios, seed)
+        empty = [name for at, name in enumerate(SPLITS) if ratios[at] and not (dealt == at).any()]
+        if empty:
+            raise DataError(
+                f"data.split: {len(dealt)} documents are too few: none is left for {', '.join(empty)}. Give files, or other shares."
+            )
         places = dealt[np.array(documents.of_example, dtype=np.int64)]
         with new_folder(folder) as temporary:
             write_json(temporary / "report.json", report(documents, dealt, ratios, seed))
@@ -161,7 +172,8 @@ def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int) -> tuple[di
                 rows = iter(places == at)
                 part = (example for chunk in whole.examples.chunks() for example in chunk if next(rows))
                 (temporary / name).mkdir()
-                write_batches(temporary / name / "examples.arrow", EXAMPLES, map(to_rows, chunked(part)))
+                some = islice(part, None if name == "train" else limit)
+                write_batches(temporary / name / "examples.arrow", EXAMPLES, map(to_rows, chunked(some)))
     found = read_json(folder / "report.json")
     splits = {}
     for name, part in found["splits"].items():

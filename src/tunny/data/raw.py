@@ -74,6 +74,8 @@ def _deal_parquet(sources: Sequence[Source], places: Places, paths: Sequence[Pat
         schema = pq.read_schema(sources[0].path)
         writers = [stack.enter_context(pq.ParquetWriter(path, schema)) for path in paths]
         for source in sources:
+            if pq.read_schema(source.path) != schema:
+                raise DataError(f"{source.path.name}: expected the columns and types of the first file, found others")
             row, lines = 0, places.get(source.number, {})
             for batch in pq.ParquetFile(source.path).iter_batches(batch_size=4096):
                 taken = np.array([lines.get(row + at + 1, -1) for at in range(batch.num_rows)])

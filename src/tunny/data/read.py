@@ -56,7 +56,10 @@ def sources(
     number = 0
     for pattern in paths:
         for path in find_files(pattern):
-            looks = look_at(path, settings)
+            try:
+                looks = look_at(path, settings)
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
             if (looks.format, looks.reason) not in noted:  # a folder of a thousand annotations is one note
                 noted.add((looks.format, looks.reason))
                 audit.note(f"{path.name}: format {looks.format} ({looks.reason})")
@@ -81,7 +84,7 @@ def read(
     """
     paths = list(paths)
     number = 0
-    for example in islice(_read_all(sources(paths, settings, kind, audit, names, labels_needed)), settings.max_examples):
+    for example in islice(read_all(sources(paths, settings, kind, audit, names, labels_needed)), settings.max_examples):
         number += 1
         audit.give("examples")
         if example.words:
@@ -100,8 +103,12 @@ def _why(audit: Audit) -> str:
     return "; " + ", ".join(f"{kind}: {audit.counts[kind]} ({listed[0]['detail']})" for kind, listed in audit.events.items())
 
 
-def _read_all(found: Iterator[Source]) -> Iterator[Example]:
+def read_all(found: Iterator[Source]) -> Iterator[Example]:
+    """Yield the examples of all sources, not yet counted as given; raise DataError for a file that cannot be read."""
     for source in found:
+        for setting in ("language", "group_by"):
+            if source.format in ("conll", "conllu", "text") and getattr(source.settings, setting) is not None:
+                raise DataError(f"{source.path.name}: data.{setting} speaks of a column of records, and {source.format} files have none")
         try:
             yield from FORMATS[source.format].read(source)
         except (OSError, pa.ArrowException) as error:

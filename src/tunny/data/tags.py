@@ -80,7 +80,7 @@ class SchemeFinder:
 def tags_to_spans(tags: Sequence[str], scheme: Scheme) -> tuple[list[WordSpan], int]:
     """Return the spans of one sentence and how many tags broke the scheme."""
     spans: list[WordSpan] = []
-    repaired = 0
+    broken: set[int] = set()  # places of tags
     open_at, before, before_label = -1, "O", ""
     for position, tag in enumerate([*tags, "O"]):
         prefix, label = split_tag(tag)
@@ -89,11 +89,13 @@ def tags_to_spans(tags: Sequence[str], scheme: Scheme) -> tuple[list[WordSpan], 
         if not continues:
             if open_at >= 0:
                 spans.append(WordSpan(open_at, position - 1, before_label))
-                repaired += scheme in {"BIOES", "BILOU"} and before in {"B", "I"}
+                if scheme in {"BIOES", "BILOU"} and before in {"B", "I"}:
+                    broken.add(position - 1)
             open_at = position if label else -1
-            repaired += prefix in {"I", "E"} and scheme != "IOB1"
+            if prefix in {"I", "E"} and scheme != "IOB1":
+                broken.add(position)
         before, before_label = prefix, label
-    return spans, repaired
+    return spans, len(broken)
 
 
 def spans_to_tags(spans: Iterable[WordSpan], num_words: int) -> list[str]:

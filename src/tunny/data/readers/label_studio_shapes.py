@@ -68,7 +68,7 @@ def _elements(source: Source, report: bool) -> Iterator[Task]:
     elif head.startswith("{"):
         lines = (_parsed(number, line) for number, line in source.lines() if line.strip())
         first, second = next(lines), next(lines, None)
-        if second is not None and not first.problem:  # an object a line
+        if second is not None and not (first.problem and second.problem):  # an object a line
             yield from (first, second, *lines)
         else:
             with source.text(newline="") as file:
