@@ -32,12 +32,9 @@ def digest_bytes(*parts: bytes | str) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """Return the hex SHA-256 of a file's bytes, read in blocks of 1 MiB."""
-    sha = hashlib.sha256()
+    """Return the hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def dump_json(value: Any) -> str:

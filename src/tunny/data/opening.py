@@ -159,10 +159,7 @@ def member_of(path: Path) -> Path | None:
 def digest(path: Path) -> str:
     """Return the hex SHA-256 of a file's bytes, unpacked."""
     with open_bytes(path) as file:
-        sha = hashlib.sha256()
-        while block := file.read(BLOCK):
-            sha.update(block)
-        return sha.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def find_encoding(path: Path, wanted: str) -> Encoding:
