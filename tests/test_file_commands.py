@@ -151,3 +151,39 @@ def test_too_few_documents_to_split_are_an_error(tmp_path, tunny):
     path = written(tmp_path, "a.csv", "text,label\none,x\ntwo,y\n")
     done = tunny("check", path, "--task", "classify", "--data.split", '{"validation": 0.2, "test": 0.2}', "--out", "out")
     assert (done.returncode, "2 documents are too few" in done.stderr) == (2, True)
+
+
+def test_a_result_never_replaces_its_source(tmp_path, tunny):
+    path = written(tmp_path, "a.conll", "Anna\tB-PER\n\n")
+    done = tunny("convert", path, "--to", "conll", "--out", path)
+    assert (done.returncode, "is the source itself" in done.stderr, path.read_text("utf-8")) == (2, True, "Anna\tB-PER\n\n")
+
+
+def test_the_files_of_a_folder_are_splits_by_their_names(tmp_path, tunny):
+    (tmp_path / "data").mkdir()
+    for name in ("train", "dev"):
+        written(tmp_path / "data", f"{name}.conll", f"{name}\tB-PER\ncame\tO\n\n" * 3)
+    assert tunny("init", "mine", "--data", "data").returncode == 0
+    config = yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text("utf-8"))
+    assert config["data"]["train"].endswith("train.conll")
+    assert config["data"]["validation"].endswith("dev.conll")
+
+
+def test_what_belongs_to_other_annotators_and_controls_is_no_loss(tmp_path, tunny):
+    span = {"type": "labels", "from_name": "label", "to_name": "text", "value": {"start": 0, "end": 4, "text": "Anna", "labels": ["PER"]}}
+    choice = {"type": "choices", "from_name": "topic", "to_name": "text", "value": {"choices": ["x"]}}
+    annotations = [{"id": 1, "result": [span, choice]}, {"id": 2, "result": [span], "was_cancelled": True}]
+    path = written(tmp_path, "a.json", json.dumps([{"id": 1, "data": {"text": "Anna came"}, "annotations": annotations}]))
+    assert tunny("check", path, "--task", "ner", "--strict", "--out", "out").returncode == 0
+
+
+def test_a_folder_of_glue_is_its_training_and_its_development_file(tmp_path, tunny):
+    (tmp_path / "RTE").mkdir()
+    for name, number in (("train", 4), ("dev", 2)):
+        rows = "".join(f"{at}\ta {name} text {at}\tanother {at}\t{'not_' * (at % 2)}entailment\n" for at in range(number))
+        written(tmp_path / "RTE", f"{name}.tsv", "index\tsentence1\tsentence2\tlabel\n" + rows)
+    written(tmp_path / "RTE", "LICENSE.txt", "free\n")
+    done = tunny("check", "RTE", "--data.format", "glue:RTE", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    splits = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))["splits"]
+    assert {name: part["examples"] for name, part in splits.items()} == {"train": 4, "validation": 2}

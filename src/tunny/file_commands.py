@@ -21,7 +21,7 @@ from tunny.core.signals import watch_signals
 from tunny.data.audit import Audit
 from tunny.data.check import check as find_everything
 from tunny.data.example import Example, Origin
-from tunny.data.find import HUB, split_files
+from tunny.data.find import HUB, find_files, require_other_file, split_files
 from tunny.data.guess import find_kind
 from tunny.data.labels import given_names
 from tunny.data.prepare import Dataset, Split, read_splits
@@ -43,6 +43,8 @@ def split(source: str, out: str, ratios: Sequence[float], seed: int, given: File
     """Deal the rows of a source to train, validation and test by document (`tunny split`); return the report."""
     folder = Path(out).absolute()
     _require_free(folder, {"split.json"}, overwrite=False)
+    if given.data.format.startswith("glue:") and Path(source).is_dir():
+        raise DataError(f"{source}: GLUE's folders are split already. Name one of its files to split that.")
     check_ratios(ratios)
     with watch_signals():
         kind, settings = _kind(given, [source]), given.data
@@ -74,6 +76,7 @@ def split(source: str, out: str, ratios: Sequence[float], seed: int, given: File
 
 def convert(source: str, to: str, out: str, given: FileSettings) -> int:
     """Write the examples of a source in another format and say what that format cannot hold (`tunny convert`)."""
+    require_other_file(out, source)
     with watch_signals():
         kind, settings = _kind(given, [source]), given.data
         audit, lost = Audit(), Audit()
@@ -106,7 +109,7 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
             seed = config.seed
         else:
             kind, seed = _kind(given, files), 42
-            paths = _roles(files) if given.data.split is None else {"train": list(files)}
+            paths = _roles(files, given.data) if given.data.split is None else {"train": list(files)}
             settings = dict.fromkeys(paths, given.data)
         settings = {name: _lenient(part) for name, part in settings.items()}
         if not paths:
@@ -142,17 +145,19 @@ def _lenient(settings: DataSettings) -> DataSettings:
     return settings if "on_error" in settings.model_fields_set else settings.model_copy(update={"on_error": "quarantine"})
 
 
-def _roles(files: Sequence[str]) -> dict[str, list[str]]:
-    """Return files as splits by their names: those with train, dev or val, and test in them; else all as one."""
+def _roles(files: Sequence[str], settings: DataSettings) -> dict[str, list[str]]:
+    """Return files, those of folders too, as splits by their names, where one is for training and all have a role; else all as one."""
+    if settings.format.startswith("glue:") and len(files) == 1 and Path(files[0]).is_dir():
+        return split_files(settings.model_copy(update={"train": files[0], "validation": files[0]}))
+    each = [str(path) for file in files for path in (find_files(file) if Path(file).is_dir() else [file])]
     found: dict[str, list[str]] = {}
-    for file in files:
+    for file in each:
         match = _ROLE.search(Path(file).name)
         found.setdefault(match.lastgroup if match and match.lastgroup else "data", []).append(file)
-    if "data" in found and len(found) > 1:
+    if "train" not in found or "data" in found:
         return {"data": list(files)}
-    if found.keys() != {"data"}:
-        choice("splits", "; ".join(f"{name} = {', '.join(names)}" for name, names in found.items()), "by the names of the files")
-    return {name: found[name] for name in (*SPLITS, "data") if name in found}
+    choice("splits", "; ".join(f"{name} = {', '.join(names)}" for name, names in found.items()), "by the names of the files")
+    return {name: found[name] for name in SPLITS if name in found}
 
 
 def _encoder(given: FileSettings | Resolved[Config]) -> Any:
@@ -207,6 +212,8 @@ def _fix(folder: Path, dataset: Dataset, paths: dict[str, list[str]], settings: 
                 lost = Audit()
                 write_examples(str(target), form, kept, kind, lost)
                 say(f"{folder / target.name}: {len(part.examples) - len(dropped):,} examples, {len(dropped):,} left out as copies")
+                if form == "label-studio":
+                    say("  it holds the labels of this task alone; other controls, annotators and flags stay in the source")
                 for line in lost.lines(name)[1:]:
                     say(line)
 
@@ -245,7 +252,7 @@ def init(folder: str, files: Sequence[str], given: FileSettings) -> Path:
         raise RunError(f"{target}: is there already. Choose another folder or remove it.")
     with watch_signals():
         kind = _kind(given, files)
-        paths = _roles(files)
+        paths = _roles(files, given.data)
         paths = paths if "train" in paths else {"train": list(files)}
         dataset = read_splits(paths, dict.fromkeys(paths, _lenient(given.data)), kind)
         write_text(target, _config_for(kind, paths, dataset, given.data, target.parent))
@@ -286,7 +293,10 @@ def _kind(given: FileSettings, files: Sequence[str]) -> Kind:
     """Return the kind of task that was given, else the one that the first file is for."""
     if given.task is not None:
         return given.task.kind
-    kind, reason = find_kind(files[0], given.data)
+    first = files[0]
+    if given.data.format.startswith("glue:") and Path(first).is_dir():
+        (first,) = split_files(given.data.model_copy(update={"train": first}))["train"]
+    kind, reason = find_kind(first, given.data)
     choice("task", kind, f"{reason}; --task gives another of {', '.join(get_args(Kind))}")
     return kind
 

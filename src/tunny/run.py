@@ -29,7 +29,7 @@ from tunny.core.signals import StopRequest, watch_signals
 from tunny.core.version import __version__
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder, check_window
-from tunny.data.find import find_files, split_files
+from tunny.data.find import find_files, require_other_file, split_files
 from tunny.data.labels import given_names, types_of
 from tunny.data.prepare import Dataset, Split, encode_splits, read_splits, require_labels
 from tunny.data.read import read
@@ -309,6 +309,7 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
     form = output_format(to, out)
     with watch_signals(), _as_file(source) as path:
         find_files(path)
+        require_other_file(out, path)
         predictor = load(model, engine=given.engine, task=given.task)
         audit = Audit()
         settings = _columns(predictor, given.data)

@@ -38,6 +38,22 @@ def test_a_bad_row_does_not_hide_what_the_others_are_for(tmp_path):
     assert find_kind(str(path), DataSettings())[0] == "classify"
 
 
+def test_columns_of_unusual_names_are_no_tokens_and_tags(tmp_path):
+    path = written(tmp_path, "a.csv", "UserName,ScreenName,Tweet,Mood\n1,2,fine weather,good\n3,4,rough seas,bad\n")
+    with pytest.raises(DataError, match=r"(?s)give --task\n.*as classify: a.csv: no column for the text; there are: UserName, ScreenName"):
+        find_kind(str(path), DataSettings())
+
+
+def test_the_kind_that_reads_most_is_taken_where_most_rows_are_bad(tmp_path):
+    path = written(tmp_path, "a.jsonl", '{"text": "one", "label": "x"}\nbroken\n{"text": "two"}\n{"text": "three", "label": "y"}\nworse\n')
+    assert find_kind(str(path), DataSettings())[0] == "classify"
+
+
+def test_an_empty_file_says_so(tmp_path):
+    with pytest.raises(DataError, match="it holds no row"):
+        find_kind(str(written(tmp_path, "a.jsonl", "\n\n")), DataSettings())
+
+
 def test_a_file_without_labels_asks_for_the_task(tmp_path):
     with pytest.raises(DataError, match="what task it is for cannot be told; give --task"):
         find_kind(str(written(tmp_path, "a.txt", "just a text\n")), DataSettings())

@@ -9,6 +9,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+ASKED = ("other languages", "labels not kept", "not accepted")  # reasons that a setting or an annotator gave
+FOREIGN = ("annotations", "regions")  # of which Label Studio's other controls and annotators have their own
+UNREADABLE = ("spans that read otherwise", "results that cannot be read")
 LISTED = 200  # places kept of each kind of event; the counts go on
 
 
@@ -87,8 +90,9 @@ class Audit:
 
     @property
     def losses(self) -> int:
-        """How many things were left out, for whatever reason."""
-        return sum(flow.dropped.total() for flow in self.flows.values())
+        """How many things were left out that nobody asked to leave out, and that are no business of other tasks or annotators."""
+        lost = [(unit, kind, number) for unit, flow in self.flows.items() for kind, number in flow.dropped.items()]
+        return sum(number for unit, kind, number in lost if kind not in ASKED and (unit not in FOREIGN or kind in UNREADABLE))
 
     def add(self, other: "Audit") -> None:
         """Take over all that another audit holds."""

@@ -64,6 +64,17 @@ def _only_member(path: Path) -> Path:
     return path / inside[0]
 
 
+def require_other_file(out: str, source: str) -> None:
+    """Raise DataError where a result would replace what it is made of."""
+    if (
+        out != "-"
+        and source != "-"
+        and Path(out).exists()
+        and any(Path(out).samefile(path) for path in find_files(source) if path.exists())
+    ):
+        raise DataError(f"{out}: is the source itself. Name another file for the result.")
+
+
 class Looks(NamedTuple):
     """What a file is."""
 

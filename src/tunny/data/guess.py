@@ -17,33 +17,40 @@ def find_kind(path: str, settings: DataSettings) -> tuple[Kind, str]:
     """Return the kind of task that a file's labels are for, and the reason; raise DataError where it holds none."""
     (source, *_) = sources([path], settings, "ner", Audit(), None, True)
     kinds: tuple[Kind, ...] = ("pos", "ner") if source.format == "conllu" else ("ner", "pos")
-    problems = []
+    begun: list[tuple[Kind, list[Example]]] = []
+    problems, taken = [], 0
     for kind in (*kinds, "classify", "multilabel", "regress"):
+        audit = Audit()
         try:
-            found = _beginning(path, settings, kind)
+            found = _beginning(path, settings, kind, audit)
         except DataError as error:
-            problems.append(str(error))
+            problems.append(f"as {kind}: {error}")
             continue
-        if kind in ("ner", "pos") and any(example.spans for example in found):
-            return kind, "it has spans or tags in a scheme" if kind == "ner" else "it has a tag for each word"
-        if kind == "classify" and _are_scores(found):
-            return "regress", "its labels are numbers of many values"
-        if kind in ("classify", "multilabel") and any(example.labels for example in found):
-            return kind, "each row has one label" if kind == "classify" else "rows have any number of labels"
-        if kind == "regress" and found:
-            return "regress", "its labels are numbers"
-    raise DataError(f"{path}: what task it is for cannot be told; give --task. " + "; ".join(dict.fromkeys(problems)))
+        taken = max(taken, audit.flow("examples").taken)
+        if found and len(found) >= len(audit.rejected):
+            return _said(kind, found)
+        begun += [(kind, found)] if found else []
+        problems += [f"as {kind}: {one['where']}: {one['detail']}" for one in audit.events.get("quarantined", [])[:1]]
+    if begun:  # more bad rows than good ones; the kind that reads most
+        return _said(*max(begun, key=lambda each: len(each[1])))
+    why = "\n".join(problems) if taken or problems else "it holds no row"
+    raise DataError(f"{path}: what task it is for cannot be told; give --task\n{why}")
 
 
-def _beginning(path: str, settings: DataSettings, kind: Kind) -> list[Example]:
-    """Return the first good examples; bad ones among them are no reason against a kind."""
+def _said(kind: Kind, found: list[Example]) -> tuple[Kind, str]:
+    if kind == "classify" and _are_scores(found):
+        return "regress", "its labels are numbers of many values"
+    reasons = {"ner": "it has spans or tags in a scheme", "pos": "it has a tag for each word", "classify": "each row has one label"}
+    return kind, reasons.get(kind, "rows have any number of labels" if kind == "multilabel" else "its labels are numbers")
+
+
+def _beginning(path: str, settings: DataSettings, kind: Kind, audit: Audit) -> list[Example]:
+    """Return the first good examples, where any has what the kind is about; bad ones among them are no reason against it."""
     lenient = settings.model_copy(update={"on_error": "quarantine"})
-    audit = Audit()
     found = list(islice(read_all(sources([path], lenient, kind, audit, given_names(settings), True)), LOOKED_AT))
-    bad = len(audit.rejected)
-    if bad > len(found):
-        raise DataError(f"as {kind}: {audit.rejected[0][2]}")
-    return found
+    if any("no usual names" in note for note in audit.notes):
+        raise DataError("no column is called tokens or tags; name them in data.tokens and data.tags")
+    return found if kind == "regress" or any(example.spans or example.labels for example in found) else []
 
 
 def _are_scores(found: list[Example]) -> bool:

@@ -37,6 +37,7 @@ class _Sentence:
 def read(source: Source) -> Iterator[Example]:
     """Yield one example a sentence."""
     column = _tag_column(source)
+    source.audit.note(f"{source.path.name}: tags = {COLUMNS[column]}; the other columns of CoNLL-U are not used")
     scheme = find_scheme(source, (found.tags for found in _sentences(source, column, count=False)))
     for sentence in _sentences(source, column, count=True):
         try:
