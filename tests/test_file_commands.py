@@ -187,3 +187,11 @@ def test_a_folder_of_glue_is_its_training_and_its_development_file(tmp_path, tun
     assert done.returncode == 0, done.stderr
     splits = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))["splits"]
     assert {name: part["examples"] for name, part in splits.items()} == {"train": 4, "validation": 2}
+
+
+def test_labels_that_differ_in_capitals_and_trimmed_ones_are_pointed_out(tmp_path, tunny):
+    path = written(tmp_path, "a.csv", "text,label\none,pos\ntwo,Pos\nthree, pos\nfour,neg\n")
+    done = tunny("check", path, "--task", "classify", "--out", "out")
+    assert "labels 'Pos' and 'pos' differ in capitals only" in done.stderr
+    audit = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))["audits"]["data"]
+    assert audit["events"]["labels trimmed"] == [{"where": "a.csv", "detail": "' pos'"}]

@@ -212,6 +212,8 @@ class Source:
         if value is None or isinstance(value, (list, dict)):
             raise ValueError(f"expected one label, found {shown(value)}")
         text = str(value).strip() if not isinstance(value, float) or not value.is_integer() else str(int(value))
+        if isinstance(value, str) and text != value:
+            self.audit.event("labels trimmed", self.path.name, shown(value))
         if self.names is None or text in self.names:
             return text
         if text in self._by_id:

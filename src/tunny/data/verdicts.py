@@ -1,6 +1,7 @@
 """What the findings of a check mean, in words: verdicts, the most serious first, and lines for a terminal."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 LEVELS = {"problem": "!!", "warning": "! ", "note": "- ", "fine": "ok"}
@@ -64,6 +65,9 @@ def _of_labels(findings: Findings) -> Iterator[tuple[str, str, str]]:
         if names:
             more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
             yield level, f"{_many(len(names), 'label is', 'labels are')} {warning}: {', '.join(names[:3])}{more}", "labels"
+    for first, other in pairwise(sorted((row["label"] for row in labels), key=lambda name: (name.casefold(), name))):
+        if first.casefold() == other.casefold():
+            yield "warning", f"labels {first!r} and {other!r} differ in capitals only", "labels"
     if len(labels) == 1 and findings["kind"] in ("classify", "pos"):
         yield "warning", f"there is only one label, {labels[0]['label']}", "labels"
     elif labels and labels[0]["share"] > IMBALANCE * labels[-1]["share"]:
