@@ -21,20 +21,8 @@ _LABEL = {
 }
 _SPANS = ("spans", "entities", "ents", "label", "labels")
 _OTHERS = (
-    "id",
-    "lang",
-    "language",
-    "doc_id",
-    "document_id",
-    "meta",
-    "answer",
-    "relations",
-    "tags",
-    "ner",
-    "ner_tags",
-    "pos_tags",
-    "chunk_tags",
-)
+    "id", "lang", "language", "doc_id", "document_id", "meta", "answer", "relations", "tags", "ner", "ner_tags", "pos_tags", "chunk_tags",
+)  # fmt: skip
 USUAL = frozenset((*_TOKENS, *_TEXT, *_TEXT_B, *_SPANS, *_OTHERS, *(name for names in _LABEL.values() for name in names)))
 
 
@@ -70,7 +58,8 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
 
     columns = Columns(
         id=pick(wanted.id, "id"), language=pick(None, "lang", "language") if wanted.language else None,
-        document=pick(wanted.group_by, "doc_id", "document_id"), meta=pick(None, "meta"), answer=None if "answer" in (wanted.label, wanted.text) else pick(None, "answer"),
+        document=pick(wanted.group_by, "doc_id", "document_id"), meta=pick(None, "meta"),
+        answer=None if "answer" in (wanted.label, wanted.text) else pick(None, "answer"),
         relations=pick(None, "relations"), text=pick(wanted.text, *_TEXT),
     )  # fmt: skip
     if source.for_tokens:
@@ -121,7 +110,7 @@ def _by_place(source: Source, columns: Columns, keys: Sequence[Key]) -> Columns:
     free = [key for key in keys if key not in vars(columns).values()]
     labels = columns.tags is not None or columns.spans is not None or columns.label is not None
     nothing = columns.text is None and columns.tokens is None and source.settings.text is None and source.settings.tokens is None
-    if nothing and source.for_tokens and not labels and len(free) > 1 and source.labels_needed:
+    if nothing and source.by_place and source.for_tokens and not labels and len(free) > 1 and source.labels_needed:
         source.audit.note(f"{source.path.name}: no usual names, so the first column is taken as tokens, the second as tags")
         return replace(columns, tokens=free[0], tags=free[1])
     if nothing and len(free) == 1:

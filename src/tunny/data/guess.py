@@ -1,5 +1,7 @@
 """What task a file is for, where nobody said: the first kind as which its beginning can be read with labels."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 from tunny.core.errors import DataError
@@ -8,6 +10,7 @@ from tunny.data.example import Example
 from tunny.data.labels import given_names
 from tunny.data.read import read_all, sources
 from tunny.data.settings import DataSettings, Kind
+from tunny.data.source import Source
 
 LOOKED_AT = 500  # examples
 SCORES = 10  # distinct numbers from which on labels are scores
@@ -15,14 +18,15 @@ SCORES = 10  # distinct numbers from which on labels are scores
 
 def find_kind(path: str, settings: DataSettings) -> tuple[Kind, str]:
     """Return the kind of task that a file's labels are for, and the reason; raise DataError where it holds none."""
-    (source, *_) = sources([path], settings, "ner", Audit(), None, True)
-    kinds: tuple[Kind, ...] = ("pos", "ner") if source.format == "conllu" else ("ner", "pos")
+    lenient = settings.model_copy(update={"on_error": "quarantine"})
+    found_files = list(sources([path], lenient, "ner", Audit(), given_names(settings), True))  # looked at once for all kinds
+    kinds: tuple[Kind, ...] = ("pos", "ner") if found_files[0].format == "conllu" else ("ner", "pos")
     begun: list[tuple[Kind, list[Example]]] = []
     problems, taken = [], 0
     for kind in (*kinds, "classify", "multilabel", "regress"):
         audit = Audit()
         try:
-            found = _beginning(path, settings, kind, audit)
+            found = _beginning(found_files, kind, audit)
         except DataError as error:
             problems.append(f"as {kind}: {error}")
             continue
@@ -44,12 +48,10 @@ def _said(kind: Kind, found: list[Example]) -> tuple[Kind, str]:
     return kind, reasons.get(kind, "rows have any number of labels" if kind == "multilabel" else "its labels are numbers")
 
 
-def _beginning(path: str, settings: DataSettings, kind: Kind, audit: Audit) -> list[Example]:
+def _beginning(files: Sequence[Source], kind: Kind, audit: Audit) -> list[Example]:
     """Return the first good examples, where any has what the kind is about; bad ones among them are no reason against it."""
-    lenient = settings.model_copy(update={"on_error": "quarantine"})
-    found = list(islice(read_all(sources([path], lenient, kind, audit, given_names(settings), True)), LOOKED_AT))
-    if any("no usual names" in note for note in audit.notes):
-        raise DataError("no column is called tokens or tags; name them in data.tokens and data.tags")
+    as_kind = (replace(file, kind=kind, audit=audit, by_place=False) for file in files)
+    found = list(islice(read_all(as_kind), LOOKED_AT))
     return found if kind == "regress" or any(example.spans or example.labels for example in found) else []
 
 

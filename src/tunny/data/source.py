@@ -40,6 +40,7 @@ class Source:
     encoding: str = "utf-8-sig"
     format: str = ""
     number: int = 0  # of the file among those read
+    by_place: bool = True  # whether columns that no name tells may be taken by their place
 
     def where(self, line: int | str) -> str:
         """Return the place of a line for messages."""
