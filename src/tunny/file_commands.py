@@ -5,7 +5,7 @@ for lengths in tokens.
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from tunny.core.settings import Resolved
 from tunny.core.signals import watch_signals
 from tunny.data.audit import Audit
 from tunny.data.check import check as find_everything
+from tunny.data.encode import Encoder
 from tunny.data.example import Example, Origin
 from tunny.data.find import HUB, find_files, require_other_file, split_files
 from tunny.data.guess import find_kind
@@ -115,11 +116,12 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
         if not paths:
             raise DataError("nothing to check: name files, or a config with data.train")
         dataset = read_splits(paths, settings, kind, seed=seed)
-        findings = find_everything(dataset.splits, kind, _encoder(given), dataset.read)
+        loaded, encoder, problem = _tokenizer(given)
+        findings = find_everything(dataset.splits, kind, encoder, dataset.read)
         findings["all"] = dataset.audit.to_json()
         if isinstance(given, Resolved):
             train = findings["splits"].get("train", {"tokens": 0, "examples": 0})
-            findings["training"] = _training(given.settings, train["tokens"], train["examples"])
+            findings["training"] = _training(given.settings, loaded, train["tokens"], train["examples"]) if loaded else {"problem": problem}
         with new_folder(folder, replace=True) as temporary:
             write_json(temporary / "audit.json", findings)
             write_text(temporary / "check.html", render("check.html", {**findings, "findings": findings}))
@@ -160,19 +162,18 @@ def _roles(files: Sequence[str], settings: DataSettings) -> dict[str, list[str]]
     return {name: found[name] for name in SPLITS if name in found}
 
 
-def _encoder(given: FileSettings | Resolved[Config]) -> Any:
-    """Return the encoder that a training would use; None, said, where its tokenizer is not to be had."""
-    from tunny.data.encode import Encoder
+def _tokenizer(given: FileSettings | Resolved[Config]) -> tuple[Any, Encoder | None, str]:
+    """Return the tokenizer that a training would use and its encoder; where they are not to be had, None and the reason, said."""
     from tunny.tasks.model import load_tokenizer
     from tunny.tasks.settings import ModelSettings
 
-    model = given.settings.model if isinstance(given, Resolved) else ModelSettings()
-    encode = given.settings.encode if isinstance(given, Resolved) else EncodeSettings()
+    settings = given.settings if isinstance(given, Resolved) else None
     try:
-        return Encoder(load_tokenizer(model).tokenizer.backend_tokenizer, encode)
+        loaded = load_tokenizer(settings.model if settings else ModelSettings())
+        return loaded, Encoder(loaded.tokenizer.backend_tokenizer, settings.encode if settings else EncodeSettings()), ""
     except ModelError as error:
         say(f"lengths are given in words, not tokens: {error}")
-        return None
+        return None, None, str(error)
 
 
 def _quarantine(path: Path, dataset: Dataset, paths: dict[str, list[str]], settings: dict[str, DataSettings], kind: Kind) -> None:
@@ -208,7 +209,7 @@ def _fix(folder: Path, dataset: Dataset, paths: dict[str, list[str]], settings: 
                     for row, origin in _origins(part, dropped)
                 ]
                 quarantine.writelines(quoted(found, reasons))
-                kept = (example for row, example in enumerate(_examples(part)) if row not in dropped)
+                kept = (example for row, example in enumerate(part.examples) if row not in dropped)
                 lost = Audit()
                 write_examples(str(target), form, kept, kind, lost)
                 say(f"{folder / target.name}: {len(part.examples) - len(dropped):,} examples, {len(dropped):,} left out as copies")
@@ -218,25 +219,17 @@ def _fix(folder: Path, dataset: Dataset, paths: dict[str, list[str]], settings: 
                     say(line)
 
 
-def _examples(part: Split) -> Iterable[Example]:
-    return (example for chunk in part.examples.chunks() for example in chunk)
-
-
 def _origins(part: Split, rows: set[int]) -> Iterator[tuple[int, Origin]]:
-    for row, example in enumerate(_examples(part)):
+    for row, example in enumerate(part.examples):
         if row in rows and example.origin is not None:
             yield row, example.origin
 
 
-def _training(config: Config, tokens: int, rows: int) -> dict[str, Any]:
+def _training(config: Config, loaded: Any, tokens: int, rows: int) -> dict[str, Any]:
     """Return about how long a training would take here and what memory it would want."""
-    from tunny.tasks.model import load_tokenizer
     from tunny.training.estimate import estimate
 
-    try:
-        found = estimate(load_tokenizer(config.model), config.train, config.engine, tokens, rows, config.encode.max_tokens)
-    except ModelError as error:
-        return {"problem": str(error)}
+    found = estimate(loaded, config.train, config.engine, tokens, rows, config.encode.max_tokens)
     minutes, gigabytes = found.seconds / 60, found.memory_bytes / 2**30
     say(f"training: about {minutes:,.1f} minutes on this {found.device} in {found.precision}, {gigabytes:.1f} GB of memory")
     return asdict(found)
@@ -266,7 +259,7 @@ def init(folder: str, files: Sequence[str], given: FileSettings) -> Path:
 def _config_for(kind: Kind, paths: dict[str, list[str]], dataset: Dataset, given: DataSettings, folder: Path) -> str:
     """Return a config as a person would begin with: windows by the lengths found, epochs by the number of examples."""
     train = dataset.splits["train"]
-    lengths = sorted(len(example.text.split()) + len((example.text_b or "").split()) for example in islice(_examples(train), 20_000))
+    lengths = sorted(len(example.text.split()) + len((example.text_b or "").split()) for example in islice(train.examples, 20_000))
     long = lengths[int(0.99 * (len(lengths) - 1))] * 1.5  # tokens a word, about
     near = {
         name: [file if file.startswith(HUB) or os.path.isabs(file) else os.path.relpath(file, folder) for file in files]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tunny.core.files import digest_bytes
+
 
 class Span(NamedTuple):
     """A labelled stretch of a text: characters `start` (inclusive) to `end` (exclusive)."""
@@ -34,3 +36,8 @@ class Example:
     words: tuple[tuple[int, int], ...] | None = None  # character ranges, where the source was tokenised
     meta: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin | None = field(default=None, compare=False)
+
+
+def text_key(example: Example) -> str:
+    """Return 64 bits, as hex, of a digest of the texts: equal for copies, whatever their labels."""
+    return digest_bytes(example.text, example.text_b or "")[:16]

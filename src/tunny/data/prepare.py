@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int, limit: int 
     folder = cache_folder() / "examples" / key
     if not folder.is_dir():
         _make_room(folder.parent)
-        documents = documents_of((example for chunk in whole.examples.chunks() for example in chunk), kind)
+        documents = documents_of(whole.examples, kind)
         dealt = deal(documents, ratios, seed)
         empty = [name for at, name in enumerate(SPLITS) if ratios[at] and not (dealt == at).any()]
         if empty:
@@ -169,8 +169,7 @@ def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int, limit: int 
         with new_folder(folder) as temporary:
             write_json(temporary / "report.json", report(documents, dealt, ratios, seed))
             for at, name in enumerate(SPLITS):
-                rows = iter(places == at)
-                part = (example for chunk in whole.examples.chunks() for example in chunk if next(rows))
+                part = compress(whole.examples, places == at)
                 (temporary / name).mkdir()
                 some = islice(part, None if name == "train" else limit)
                 write_batches(temporary / name / "examples.arrow", EXAMPLES, map(to_rows, chunked(some)))

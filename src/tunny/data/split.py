@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tunny.core.errors import ConfigError
 from tunny.core.files import digest_bytes
-from tunny.data.example import Example
+from tunny.data.example import Example, text_key
 from tunny.data.words import words_of
 
 SPLITS = ("train", "validation", "test")
@@ -36,7 +36,7 @@ class Documents:
 
     def add(self, example: Example, kind: str) -> None:
         """Count one example to its document."""
-        name = example.document if example.document is not None else f"text {digest_bytes(example.text, example.text_b or '')[:16]}"
+        name = example.document if example.document is not None else f"text {text_key(example)}"
         number = self.numbers.setdefault(name, len(self.numbers))
         if number == len(self.labels):
             self.labels.append(Counter())

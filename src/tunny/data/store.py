@@ -7,6 +7,7 @@ a view into the mapped file.
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tunny.core.files import digest_bytes
-from tunny.data.example import Example, Origin, Span
+from tunny.data.example import Example, Origin, Span, text_key
 
 CHUNK = 2048  # examples of one batch; evaluation forms its batches inside chunks, so this is part of the result
 
@@ -69,7 +69,7 @@ def to_rows(examples: Sequence[Example]) -> pa.RecordBatch:
         columns["meta"].append(json.dumps(dict(example.meta)) if example.meta else None)
         columns["file"].append(example.origin.file if example.origin else -1)
         columns["line"].append(example.origin.line if example.origin else 0)
-        columns["key"].append(int(digest_bytes(example.text, example.text_b or "")[:16], 16))
+        columns["key"].append(int(text_key(example), 16))
     return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in EXAMPLES], schema=EXAMPLES)
 
 
@@ -139,6 +139,9 @@ class ExampleStore(ArrowRows):
         """Yield the examples a chunk at a time."""
         for batch in self.batches:
             yield from_rows(batch)
+
+    def __iter__(self) -> Iterator[Example]:
+        return chain.from_iterable(self.chunks())
 
 
 class WindowStore(ArrowRows):
