@@ -84,7 +84,6 @@ def predict(
     run.predict(model, source, out, to, load_file_settings(_flags))
 
 
-Files = Annotated[list[str], typer.Argument(help="labelled files, folders or globs", show_default=False)]
 Source = Annotated[str, typer.Argument(help="a labelled file, folder, glob or hub: name", show_default=False)]
 
 

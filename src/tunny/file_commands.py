@@ -68,7 +68,7 @@ def split(source: str, out: str, ratios: Sequence[float], seed: int, given: File
         with new_folder(folder, replace=True) as temporary:
             paths = deal_rows(found, places, temporary, SPLITS)
             write_json(temporary / "split.json", content)
-        for line in [*audit.notes, *audit.lines("read")]:
+        for line in audit.told("read"):
             say(line)
         for path, part in zip(paths, content["splits"].values(), strict=True):
             say(f"{folder / path.name}: {part['examples']:,} examples of {part['documents']:,} documents")
@@ -83,7 +83,7 @@ def convert(source: str, to: str, out: str, given: FileSettings) -> int:
         audit, lost = Audit(), Audit()
         examples = progress(read([source], settings, kind, audit, names=given_names(settings)), "converting", unit="examples")
         count = write_examples(out, to, examples, kind, lost)
-        for line in [*audit.notes, *audit.lines("read"), *lost.lines("written")[1:]]:
+        for line in [*audit.told("read"), *lost.lines("written")[1:]]:
             say(line)
         say(f"{out if out != '-' else 'standard output'}: {count:,} examples as {to}")
         return count
@@ -250,7 +250,7 @@ def init(folder: str, files: Sequence[str], given: FileSettings) -> Path:
         dataset = read_splits(paths, dict.fromkeys(paths, _lenient(given.data)), kind)
         write_text(target, _config_for(kind, paths, dataset, given.data, target.parent))
         for part in dataset.splits.values():
-            for line in [*part.audit.notes, *part.audit.lines(part.name)]:
+            for line in part.audit.told(part.name):
                 say(line)
         say(f"{target}: written; next: tunny check {target}, then tunny train {target}")
         return target

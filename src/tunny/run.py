@@ -83,7 +83,7 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
         choice("labels", ", ".join(dataset.labels.names), dataset.label_reason)
     dataset = encode_splits(dataset, encoder)
     for split in dataset.splits.values():
-        for line in [*split.audit.notes, *split.audit.lines(split.name)]:
+        for line in split.audit.told(split.name):
             say(line)
     for line in [*(dataset.read.lines("files that were split") if dataset.read else ()), *dataset.audit.lines("all splits")[1:]]:
         say(line)
@@ -294,7 +294,7 @@ def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> 
         if labels.kind != "regress" and name not in types:
             split.audit.event("labels the model does not know", name, f"{count} times; counted as errors")
     split.audit.add(dataset.audit)
-    for line in [*split.audit.notes, *split.audit.lines("data")]:
+    for line in split.audit.told("data"):
         say(line)
     return split
 
@@ -318,7 +318,7 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
         answers = ((example, answer.prediction) for example, answer in answered)
         version = _version(model) if form == "label-studio" else ""
         count = write_predictions(out, form, answers, predictor.task.labels.kind, audit, model_version=version, control=settings.control)
-        for line in [*audit.notes, *audit.lines("input")]:
+        for line in audit.told("input"):
             say(line)
         say(f"predictions: {out if out != '-' else 'standard output'} ({count:,} {form} records)")
         return count

@@ -134,6 +134,10 @@ class Audit:
         }
         return cls(Counter(saved["counts"]), saved["events"], saved["notes"], flows)
 
+    def told(self, name: str) -> list[str]:
+        """Return what a command says of what it read: the automatic choices, then the totals and events."""
+        return [*self.notes, *self.lines(name)]
+
     def lines(self, name: str) -> list[str]:
         """Return the audit as lines for people: the totals, then each kind of event with its first places."""
         kept, taken = self.counts["examples"], self.flow("examples").taken

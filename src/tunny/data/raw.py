@@ -13,7 +13,6 @@ from tunny.data.read import FORMATS
 from tunny.data.records import Row
 from tunny.data.source import Source
 
-LISTS = ("json", "label-studio")  # formats whose rows are the elements of one JSON list
 Places = Mapping[int, Mapping[int, int]]  # number of the file -> line -> number of the new file
 
 
@@ -36,7 +35,7 @@ def deal_rows(sources: Sequence[Source], places: Places, folder: Path, names: Se
     if form == "parquet":
         _deal_parquet(sources, places, paths)
         return paths
-    as_list = form in LISTS and ending == "json"
+    as_list = ending == "json"  # rows are then the elements of one list
     written = [0] * len(paths)
     head: str | None = None
     with ExitStack() as stack:

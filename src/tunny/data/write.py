@@ -79,14 +79,20 @@ def write_examples(out: Path | str, form: str, examples: Iterable[Example], kind
         return write_records(out, "json", (studio_task(example, audit) for example in examples), {})
     if form == "text":
         return _write(out, (_fit(one.text, "line breaks", one, audit, re.sub(r"\r\n?|\n", " ", one.text)) + "\n" for one in examples))
-    piece = _conll if form == "conll" else _conllu
-    return _write(out, (piece(example, before, kind, audit) for before, example in pairwise(chain([None], examples)) if example))
+    if form == "conll":
+        return _write(out, (_conll(example, kind, audit) for example in examples))
+    return _write(out, (_conllu(example, before, kind, audit) for before, example in pairwise(chain([None], examples)) if example))
+
+
+def require_known(form: str, known: Iterable[str]) -> None:
+    """Raise ConfigError for a format that is not among the known ones."""
+    if form not in known:
+        raise ConfigError(f"--to: expected one of {', '.join(known)}, found {form!r}{did_you_mean(form, known)}")
 
 
 def check_format(form: str, kind: str, known: Iterable[str]) -> None:
     """Raise ConfigError for a format that is not among the known ones, or that cannot serve a kind of task."""
-    if form not in known:
-        raise ConfigError(f"--to: expected one of {', '.join(known)}, found {form!r}{did_you_mean(form, known)}")
+    require_known(form, known)
     if kind not in FORMATS[form][0]:
         others = ", ".join(other for other in known if kind in FORMATS[other][0] and other != "text")
         raise ConfigError(f"--to {form}: is for {', '.join(FORMATS[form][0])}; for {kind} use {others}")
@@ -194,7 +200,7 @@ def _fit(text: str, what: str, example: Example, audit: Audit, fitted: str | Non
     return fitted
 
 
-def _conll(example: Example, before: Example | None, kind: str, audit: Audit) -> str:
+def _conll(example: Example, kind: str, audit: Audit) -> str:
     tokens, tags, _ = _tokens(example, kind, (" ",), audit)
     words = [" ".join(token.split()) or "_" for token in tokens]
     words = [_fit(token, "words", example, audit, "_" * bool(_MARK.match(word)) + word) for token, word in zip(tokens, words, strict=True)]

@@ -8,10 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tunny.core.errors import ConfigError, did_you_mean
 from tunny.data.audit import Audit
 from tunny.data.example import Example, Span
-from tunny.data.write import check_format, dump, studio_task, write_examples, write_records
+from tunny.data.write import check_format, dump, require_known, studio_task, write_examples, write_records
 
 FORMATS = ("jsonl", "csv", "conll", "parquet", "label-studio")
 Prediction = dict[str, Any]
@@ -23,8 +22,7 @@ def output_format(to: str | None, out: str) -> str:
     if to is None:
         ending = Path(out).suffix.removeprefix(".")
         return ending if ending in FORMATS else "jsonl"
-    if to not in FORMATS:
-        raise ConfigError(f"--to: expected one of {', '.join(FORMATS)}, found {to!r}{did_you_mean(to, FORMATS)}")
+    require_known(to, FORMATS)
     return to
 
 

@@ -31,7 +31,7 @@ class Estimate:
 
 
 def estimate(loaded: Loaded, train: TrainSettings, engine: EngineSettings, tokens: int, rows: int, window: int) -> Estimate:
-    """Return the cost of training on `rows` windows of together `tokens` tokens, none longer than `window`."""
+    """Return the cost of training on `rows` texts of together `tokens` tokens; what windows repeat is left out of account."""
     device = choose_backend(engine).device
     precision = choose_precision(engine.precision, device)
     model, config = on_paper(loaded), loaded.config

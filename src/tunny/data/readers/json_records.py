@@ -89,7 +89,7 @@ def list_elements(source: Source, report: bool) -> Iterator[Element]:
                 yield from elements(file)
             return
         with source.text(newline="") as file:
-            yield from _in_object(source, file.read())
+            yield from _in_object(file.read())
     except JSONProblem as problem:
         if source.settings.on_error == "stop":
             raise DataError(f"{source.where(problem.line)}: {problem}") from problem
@@ -97,7 +97,7 @@ def list_elements(source: Source, report: bool) -> Iterator[Element]:
             source.refuse(0, f"{problem}; nothing after it can be read", problem.line)
 
 
-def _in_object(source: Source, text: str) -> Iterator[Element]:
+def _in_object(text: str) -> Iterator[Element]:
     try:
         value = loads(text)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """Tables: csv, tsv and parquet, a row an example, or a row a word (Kaggle's entity corpus).
 
-Whether double quotes enclose cells of a tsv is found by looking at every one of them: a file in which any quote is not
-well-formed (GLUE's are such) is read with quoting off, and both answers are said with their reason.
+Whether double quotes enclose cells of a tsv is found by looking: they do where they enclose all of the first row, else where every
+one of them is well-formed (GLUE's are not, and are read with quoting off). Both answers are said with their reason.
 """
 
 import csv
@@ -33,14 +33,18 @@ class Cells(NamedTuple):
     problem: str = ""
 
 
-def read_csv(source: Source) -> Iterator[Example]:
-    """Yield the examples of a comma-separated file (or as `data.delimiter` says)."""
-    yield from Table(source, source.settings.delimiter or _sniff(source)).read()
+def read(source: Source) -> Iterator[Example]:
+    """Yield the examples of a file of rows parted by tabs (tsv), commas or what is found (csv), or as `data.delimiter` says."""
+    yield from _table(source).read()
 
 
-def read_tsv(source: Source) -> Iterator[Example]:
-    """Yield the examples of a tab-separated file."""
-    yield from Table(source, source.settings.delimiter or "\t").read()
+def rows(source: Source) -> Iterator[Row]:
+    """Yield the rows of such a file as they stand, its header as line 0."""
+    yield from _table(source).rows()
+
+
+def _table(source: Source) -> "Table":
+    return Table(source, source.settings.delimiter or ("\t" if source.format == "tsv" else _sniff(source)))
 
 
 def read_parquet(source: Source) -> Iterator[Example]:
@@ -52,28 +56,18 @@ def read_parquet(source: Source) -> Iterator[Example]:
     except (OSError, ValueError) as error:
         raise DataError(f"{source.path.name}: not a readable Parquet file: {error}") from error
 
-    def rows(report: bool) -> Numbered:
+    def records(report: bool) -> Numbered:
         number = 0
         for batch in file.iter_batches(batch_size=1024):
             try:
-                records = batch.to_pylist()
+                found = batch.to_pylist()
             except UnicodeDecodeError as error:
                 where = source.where(f"rows {number + 1} to {number + batch.num_rows}")
                 raise DataError(f"{where}: expected text in UTF-8, found byte {error.object[error.start]:#04x}") from error
-            for number, record in enumerate(records, number + 1):  # noqa: B020
+            for number, record in enumerate(found, number + 1):  # noqa: B020
                 yield number, record
 
-    yield from read_records(source, file.schema_arrow.names, rows)
-
-
-def csv_rows(source: Source) -> Iterator[Row]:
-    """Yield the rows of a comma-separated file, its header as line 0."""
-    yield from Table(source, source.settings.delimiter or _sniff(source)).rows()
-
-
-def tsv_rows(source: Source) -> Iterator[Row]:
-    """Yield the rows of a tab-separated file, its header as line 0."""
-    yield from Table(source, source.settings.delimiter or "\t").rows()
+    yield from read_records(source, file.schema_arrow.names, records)
 
 
 class Table:
