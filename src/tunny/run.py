@@ -37,6 +37,7 @@ from tunny.data.settings import DataSettings
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import measure_ceiling
 from tunny.engine.precision import Precision, choose_precision
+from tunny.engine.vocabulary import train_seen_only
 from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import number
@@ -50,6 +51,7 @@ from tunny.tasks.sampling import label_counts, row_weights
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, may_write, used_bytes
 from tunny.training.loop import Job, fit
+from tunny.training.step import Work
 from tunny.training.trackers import make_trackers, started
 
 FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint", "evaluate"}  # settings that do not decide the weights
@@ -190,6 +192,7 @@ def _job(
     counts = label_counts(rows) if config.task.class_weights == "balanced" or config.task.sample_by_label else None
     task = make_task(config.task, dataset.labels, prepared.loaded.padding, counts)
     model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed)
+    train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)
     if config.engine.gradient_checkpointing:
         model.activation_checkpointing_enable()  # type: ignore[operator]
     scored = [split for name, split in dataset.splits.items() if name.startswith("validation")]
@@ -207,8 +210,9 @@ def _job(
 
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
     return Job(
-        task, model, rows, row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
-        config.seed, config.train, config.checkpoint, config.engine.micro_batch_limit, backend, precision,
+        Work(task, rows, config.seed, config.train, backend, precision), model,
+        row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
+        config.checkpoint, config.engine.micro_batch_limit,
         validate if scored else None, metric, checkpoints, make_trackers(config.track, folder), stop,
         6.0 * sum(p.numel() for name, p in model.named_parameters() if depth_of(name) != 0),
         measure_ceiling(backend.device, precision),
@@ -232,11 +236,11 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     for name, split in prepared.dataset.splits.items():
         if name != "train":
             found[name] = evaluate_to(
-                folder / name, job.model, job.task, encoded_chunks(split), job.backend.device, job.precision,
+                folder / name, job.model, job.work.task, encoded_chunks(split), job.work.backend.device, job.work.precision,
                 split.audit.joined(prepared.dataset.audit),
                 model_name=str(folder / "model"), data_name=", ".join(split.files),
             )  # fmt: skip
-    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.precision.name)
+    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.precision.name)
     about = {
         "name": config.name, "base_model": config.model.name, "version": __version__,
         "examples": {name: len(split.examples) for name, split in prepared.dataset.splits.items()},

@@ -3,44 +3,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunny.data.plan import num_steps, plan_epoch, plan_prediction
+from tunny.data.plan import Budget, plan_epoch, plan_prediction
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=400).map(lambda values: np.array(values, dtype=np.int64))
 
 
 @given(LENGTHS, st.integers(1, 33), st.integers(0, 5), st.integers(0, 5))
 def test_each_row_comes_exactly_once_an_epoch(lengths, batch_size, seed, epoch):
-    steps = plan_epoch(lengths, batch_size, seed, epoch)
+    steps = plan_epoch(lengths, Budget(batch_size), seed, epoch)
     assert sorted(row for step in steps for row in step.rows) == list(range(len(lengths)))
 
 
 @given(LENGTHS, st.integers(1, 33))
 def test_all_steps_are_full_but_one_for_the_rows_left_over(lengths, batch_size):
-    sizes = sorted((len(step.rows) for step in plan_epoch(lengths, batch_size, 42, 0)), reverse=True)
+    sizes = sorted((len(step.rows) for step in plan_epoch(lengths, Budget(batch_size), 42, 0)), reverse=True)
     full, rest = divmod(len(lengths), batch_size)
     assert sizes == [batch_size] * full + [rest] * bool(rest)
-    assert len(sizes) == num_steps(len(lengths), batch_size)
+    assert len(sizes) == Budget(batch_size).steps(lengths)
 
 
 def test_the_plan_depends_on_seed_and_epoch_alone():
     lengths = np.arange(1, 101)
     plans = {
-        (seed, epoch): np.concatenate([step.rows for step in plan_epoch(lengths, 8, seed, epoch)]) for seed in (1, 2) for epoch in (0, 1)
+        (seed, epoch): np.concatenate([step.rows for step in plan_epoch(lengths, Budget(8), seed, epoch)])
+        for seed in (1, 2)
+        for epoch in (0, 1)
     }
-    assert np.array_equal(plans[1, 0], np.concatenate([step.rows for step in plan_epoch(lengths, 8, 1, 0)]))
+    assert np.array_equal(plans[1, 0], np.concatenate([step.rows for step in plan_epoch(lengths, Budget(8), 1, 0)]))
     assert len({values.tobytes() for values in plans.values()}) == 4
 
 
 def test_planning_leaves_its_input_alone():
     lengths = np.array([3, 1, 2])
-    plan_epoch(lengths, 2, 0, 0)
+    plan_epoch(lengths, Budget(2), 0, 0)
     plan_prediction(lengths, 10)
     assert lengths.tolist() == [3, 1, 2]
 
 
 @given(LENGTHS, st.integers(1, 8), st.integers(1, 4))
 def test_two_ranks_see_the_rows_of_one_rank_with_twice_the_micro_batches(lengths, half, world):
-    for step in plan_epoch(lengths, half * 2 * world, 7, 0):
+    for step in plan_epoch(lengths, Budget(half * 2 * world), 7, 0):
         alone = step.micro_batches(half)
         dealt = [part for rank in range(world) for part in step.micro_batches(half, rank, world)]
         if len(alone) % world == 0:
@@ -49,7 +51,7 @@ def test_two_ranks_see_the_rows_of_one_rank_with_twice_the_micro_batches(lengths
 
 
 def test_full_batches_are_dealt_in_the_same_runs_to_two_ranks():
-    (step,) = plan_epoch(np.arange(1, 17), 16, 0, 0)
+    (step,) = plan_epoch(np.arange(1, 17), Budget(16), 0, 0)
     alone = step.micro_batches(8)
     ranks = [step.micro_batches(8, rank, 2) for rank in (0, 1)]
     assert [rows.tolist() for _, rows in alone] == [ranks[0][0][1].tolist(), ranks[1][0][1].tolist()]
@@ -58,7 +60,7 @@ def test_full_batches_are_dealt_in_the_same_runs_to_two_ranks():
 
 @given(LENGTHS, st.integers(1, 16), st.integers(1, 4))
 def test_no_micro_batch_is_above_the_limit_and_ranks_have_equally_many(lengths, limit, world):
-    for step in plan_epoch(lengths, 16, 3, 1):
+    for step in plan_epoch(lengths, Budget(16), 3, 1):
         parts = [step.micro_batches(limit, rank, world) for rank in range(world)]
         assert len({len(part) for part in parts}) == 1
         assert max(len(rows) for part in parts for _, rows in part) <= limit
@@ -66,7 +68,7 @@ def test_no_micro_batch_is_above_the_limit_and_ranks_have_equally_many(lengths, 
 
 def test_a_step_holds_rows_of_like_length_longest_first():
     lengths = np.random.default_rng(0).integers(1, 100, 640)
-    for step in plan_epoch(lengths, 10, 5, 0):
+    for step in plan_epoch(lengths, Budget(10), 5, 0):
         values = lengths[step.rows]
         assert np.all(np.diff(values) <= 0)
         assert values[0] - values[-1] < 20
@@ -74,7 +76,7 @@ def test_a_step_holds_rows_of_like_length_longest_first():
 
 def test_rows_are_drawn_in_proportion_to_their_weights():
     lengths, weights = np.full(4000, 9), np.tile([3.0, 1.0], 2000)
-    drawn = np.concatenate([step.rows for step in plan_epoch(lengths, 16, 0, 0, weights)])
+    drawn = np.concatenate([step.rows for step in plan_epoch(lengths, Budget(16), 0, 0, weights)])
     assert len(drawn) == 4000
     assert np.mean(drawn % 2 == 0) == pytest.approx(0.75, abs=0.03)  # 4 standard errors
 

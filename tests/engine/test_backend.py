@@ -39,8 +39,25 @@ def test_a_device_that_is_none_is_refused(device):
 def test_clipping_scales_to_the_norm_and_gives_the_norm_before(limit, expected):
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([3.0, 4.0])
-    assert float(CPU.clip([parameter], limit)) == 5.0
+    assert float(CPU.clip(torch.optim.SGD([parameter], lr=1.0), limit)) == 5.0
     assert parameter.grad.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, math.inf])
+def test_the_fused_optimizer_clips_as_clipping_beforehand_does(limit):
+    torch.manual_seed(1)
+    start, gradients = [torch.randn(5, 3), torch.randn(7)], [[torch.randn(5, 3), torch.randn(7)] for _ in range(4)]
+    sides = [[nn.Parameter(value.clone()) for value in start] for _ in range(2)]
+    ours, plain = (torch.optim.AdamW(side, lr=0.1, weight_decay=0.1, fused=fused) for side, fused in zip(sides, (True, False), strict=True))
+    for step in gradients:
+        for side in sides:
+            for parameter, gradient in zip(side, step, strict=True):
+                parameter.grad = gradient.clone()
+        norms = float(CPU.clip(ours, limit)), float(torch.nn.utils.clip_grad_norm_(sides[1], limit))
+        assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+        ours.step()
+        plain.step()
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*sides, strict=True))
 
 
 def test_full_state_names_everything_contiguous_on_the_cpu():

@@ -113,7 +113,7 @@ def test_a_document_of_20000_words_trains_evaluates_and_predicts_with_no_word_lo
 
 
 def test_entities_across_window_edges_are_found_once_by_a_trained_model(tmp_path):
-    run = trained("ner", epochs=30)
+    run = trained("ner", epochs=60)
     document = (run.validation.parent / "train.conll").read_text("utf-8").strip().split("\n\n")[-1]
     (tmp_path / "long.conll").write_text(document, "utf-8")
     found = tunny.evaluate(run.model, tmp_path / "long.conll", tmp_path / "out")

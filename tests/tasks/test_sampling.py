@@ -7,7 +7,7 @@ from tests.tasks.build import columns_of, sequence_task
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.example import Example
-from tunny.data.plan import plan_epoch
+from tunny.data.plan import Budget, plan_epoch
 from tunny.data.settings import EncodeSettings
 from tunny.data.store import WINDOWS, WindowStore, write_batches
 from tunny.tasks.sampling import label_counts, row_weights
@@ -47,7 +47,9 @@ def test_a_row_weighs_by_the_frequency_of_its_rarest_label(store, power, ratio):
 
 def test_rows_with_rare_labels_are_drawn_more_often(store):
     weights = row_weights(store, label_counts(store), 1.0)
-    drawn = Counter(int(row) for epoch in range(200) for step in plan_epoch(store.lengths, 4, 1, epoch, weights) for row in step.rows)
+    drawn = Counter(
+        int(row) for epoch in range(200) for step in plan_epoch(store.lengths, Budget(4), 1, epoch, weights) for row in step.rows
+    )
     assert drawn[9] / drawn.total() == pytest.approx(0.5, abs=0.05)
     assert set(drawn) == set(range(10))
 

@@ -25,7 +25,7 @@ from tests.training.runs import (
     write_texts,
 )
 from tunny.core.errors import Stopped, TrainingFailed
-from tunny.data.plan import plan_epoch
+from tunny.data.plan import Budget, plan_epoch
 
 
 def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float) -> bool:
@@ -65,7 +65,7 @@ def plain_loop(model, collator, features, order, learning_rate):
 
 def planned(features, batch_size, epochs, seed=42):
     lengths = np.array([len(feature["input_ids"]) for feature in features])
-    return [step.rows.tolist() for epoch in range(epochs) for step in plan_epoch(lengths, batch_size, seed, epoch)]
+    return [step.rows.tolist() for epoch in range(epochs) for step in plan_epoch(lengths, Budget(batch_size), seed, epoch)]
 
 
 def labels_of(folder):

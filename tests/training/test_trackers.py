@@ -8,7 +8,7 @@ from tunny.training.trackers import LogFile
 tensorboard = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 KEYS = {
     "step", "epoch", "time", "train/loss", "train/learning_rate", "train/grad_norm", "throughput/examples_per_second",
-    "throughput/tokens_per_second", "throughput/mfu",
+    "throughput/tokens_per_second", "throughput/padding", "throughput/mfu",
 }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """Which rows go into which step: a pure function of lengths, seed, epoch and settings, the same on every machine.
 
 Rows are shuffled, sorted by length inside pools of 64 batches so that a batch holds rows of like length, cut into steps, and the
-steps are shuffled. The plan is made on the global batch and then dealt to ranks and micro-batches, so that one rank with two
-micro-batches and two ranks with one see the same rows. Left-over rows make a last, smaller step; none is dropped.
+steps are shuffled. A step holds so many rows (those left over make a last, smaller one; none is dropped) or about so many tokens. The
+plan is made on the global batch and then dealt to ranks and micro-batches, so that one rank with two micro-batches and two ranks
+with one see the same rows.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ POOL = 64  # batches whose rows are sorted together
 
 @dataclass(frozen=True)
 class Step:
-    """The rows of one optimizer step, longest first."""
+    """The rows of one optimizer step, of like lengths."""
 
     rows: Rows
 
@@ -33,15 +34,30 @@ class Step:
         return [(number, parts[number]) for number in range(rank, num, world_size)]
 
 
-def num_steps(rows: int, batch_size: int) -> int:
-    """Return the optimizer steps of one epoch."""
-    return -(-rows // batch_size)
+@dataclass(frozen=True)
+class Budget:
+    """What one optimizer step takes: so many rows, or where `tokens` is given, about so many tokens (padding not counted)."""
+
+    rows: int
+    tokens: int | None = None
+
+    def steps(self, lengths: NDArray[np.int64]) -> int:
+        """Return the optimizer steps of every epoch over rows of these lengths."""
+        return -(-len(lengths) // self.rows) if self.tokens is None else min(len(lengths), -(-int(lengths.sum()) // self.tokens))
+
+    def cut(self, lengths: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
+        """Return where rows in the order of the plan are cut into steps: at equal numbers of rows, or of tokens."""
+        if self.tokens is None:
+            return np.arange(1, steps) * self.rows
+        ends = np.cumsum(lengths)
+        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, steps) / steps) + 1
+        firsts = np.arange(steps - 1)  # a row longer than a step's share must not leave a step without rows
+        cuts = np.maximum.accumulate(cuts - firsts) + firsts
+        return np.asarray(np.minimum(cuts, len(lengths) - steps + 1 + firsts))
 
 
-def plan_epoch(
-    lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int, weights: NDArray[np.float64] | None = None
-) -> list[Step]:
-    """Return the steps of an epoch (from 0).
+def plan_epoch(lengths: NDArray[np.int64], budget: Budget, seed: int, epoch: int, weights: NDArray[np.float64] | None = None) -> list[Step]:
+    """Return the steps of an epoch (from 0), equally many in every epoch.
 
     With `weights` the rows are drawn with replacement in proportion to them, as many as there are rows.
     """
@@ -50,12 +66,16 @@ def plan_epoch(
         order = random.permutation(len(lengths))
     else:
         order = random.choice(len(lengths), size=len(lengths), p=weights / weights.sum())
-    steps = []
-    size = batch_size * POOL
-    for start in range(0, len(order), size):
-        pool = order[start : start + size]
-        pool = pool[np.argsort(-lengths[pool], kind="stable")]
-        steps += [Step(pool[at : at + batch_size]) for at in range(0, len(pool), batch_size)]
+    num = budget.steps(lengths)
+    if num == 0:
+        return []
+    size = budget.rows * POOL if budget.tokens is None else -(-len(order) * POOL // num)
+    pools = [order[start : start + size] for start in range(0, len(order), size)]
+    pools = [pool[np.argsort(-lengths[pool], kind="stable")] for pool in pools]
+    if budget.tokens is not None:  # a step may begin in one pool and end in the next: let them meet at like lengths
+        pools = [pool[::-1] if number % 2 else pool for number, pool in enumerate(pools)]
+    order = np.concatenate(pools)
+    steps = [Step(rows) for rows in np.split(order, budget.cut(lengths[order], num))]
     return [steps[number] for number in random.permutation(len(steps))]
 
 

@@ -156,6 +156,11 @@ class WindowStore(ArrowRows):
         number, place = self.locate(row)
         return self._columns[number][place]
 
+    def token_ids(self) -> Iterator[NDArray[np.int32]]:
+        """Yield the token ids of all windows, a batch of windows at a time."""
+        for batch in self.batches:
+            yield batch.column("ids").values.to_numpy()
+
     def chunk(self, number: int) -> "WindowColumns":
         """Return the windows of one chunk of examples."""
         return self._columns[number]

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -30,8 +29,8 @@ class Backend(Protocol):
     def sum(self, value: float) -> float:
         """Return the sum of a number over all ranks."""
 
-    def clip(self, parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-        """Clip gradients by their global norm and return the norm before."""
+    def clip(self, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
+        """Have the optimizer's next step clip gradients by their global norm; return the norm before."""
 
     def full_state(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the whole state of a model on the CPU."""
@@ -58,9 +57,16 @@ class SingleProcess:
         """Return the value."""
         return value
 
-    def clip(self, parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-        """Clip by the global 2-norm."""
-        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    def clip(self, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
+        """Clip by the global 2-norm; on a CPU the fused optimizer divides in its own pass over the gradients."""
+        gradients = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+        if self.device.type == "cpu" and getattr(optimizer, "_step_supports_amp_scaling", False):
+            norm = torch.stack([gradient.flatten().dot(gradient.flatten()) for gradient in gradients]).sum().sqrt()
+            optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
+            return norm
+        norm = torch.nn.utils.get_total_norm(gradients)
+        torch.nn.utils.clip_grads_with_norm_([one for group in optimizer.param_groups for one in group["params"]], max_norm, norm)
+        return norm
 
     def full_state(self, model: nn.Module) -> dict[str, Tensor]:
         """Return everything that `state_dict` names on the CPU; of a model there, its own tensors."""

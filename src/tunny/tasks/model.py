@@ -24,6 +24,7 @@ from tunny.core.files import digest_file
 from tunny.data.labels import LabelSet
 from tunny.data.settings import TOKEN_KINDS, Kind
 from tunny.data.tags import scheme_of
+from tunny.engine.attention import use_plain_attention
 from tunny.engine.dropout import use_cheap_dropout
 from tunny.tasks.base import Padding
 from tunny.tasks.layers import depth_of
@@ -175,17 +176,9 @@ def _from_pretrained(
     auto = transformers.AutoModelForTokenClassification if kind in TOKEN_KINDS else transformers.AutoModelForSequenceClassification
     if config is not None:
         options["config"] = config
-    # Plain matrix products beat the fused attention kernels on a CPU at training lengths, dropout included.
-    attention = {"attn_implementation": "eager"} if device.type == "cpu" else {}
     try:
         model, info = auto.from_pretrained(
-            source,
-            revision=settings.revision,
-            output_loading_info=True,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            **attention,
-            **options,
+            source, revision=settings.revision, output_loading_info=True, dtype=torch.float32, trust_remote_code=False, **options
         )
     except pickle.UnpicklingError as error:
         raise ModelError(
@@ -194,6 +187,8 @@ def _from_pretrained(
         ) from error
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
         raise ModelError(_unknown(settings.name, error)) from error
+    if device.type == "cpu":
+        use_plain_attention(model)
     return model, info
 
 

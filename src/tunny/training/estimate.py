@@ -37,10 +37,11 @@ def estimate(loaded: Loaded, train: TrainSettings, engine: EngineSettings, token
     model, config = on_paper(loaded), loaded.config
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     work = 6.0 * sum(size for name, size in sizes.items() if depth_of(name) != 0)
-    passes = train.epochs if train.max_steps is None else train.max_steps * train.batch_size / max(rows, 1)
+    rows_a_step = train.batch_size if train.batch_tokens is None else max(1, train.batch_tokens * rows // max(tokens, 1))
+    passes = train.epochs if train.max_steps is None else train.max_steps * rows_a_step / max(rows, 1)
     seconds = work * tokens * passes / (measure_ceiling(device, precision) * REACHED)
     length = min(window, max(1, round(2 * tokens / max(rows, 1))))  # of the longer rows of a batch, about
-    batch = min(train.batch_size, engine.micro_batch_limit or train.batch_size)
+    batch = min(rows_a_step, engine.micro_batch_limit or rows_a_step)
     width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
     held = layers * batch * length * (34 * width + 5 * heads * length)
     held = held if precision.name != "fp32" else 2 * held

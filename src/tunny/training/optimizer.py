@@ -1,12 +1,34 @@
-"""AdamW with the usual decay groups, and the learning rate as a function of the step."""
+"""What learns: the model with AdamW and its usual decay groups; the learning rate as a function of the step."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from tunny.engine.precision import Precision
 from tunny.tasks.layers import depth_of
 from tunny.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A wrapped model with what changes it."""
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    scaler: torch.amp.GradScaler  # does nothing but in fp16
+
+    @property
+    def loss_scale(self) -> float | None:
+        """What the loss is multiplied by in fp16."""
+        return float(self.scaler.get_scale()) if self.scaler.is_enabled() else None
+
+
+def make_learner(model: nn.Module, settings: TrainSettings, precision: Precision, loss_scale: float | None = None) -> Learner:
+    """Return the learner of a wrapped model; `loss_scale` is that of a run that goes on."""
+    scaler = torch.amp.GradScaler(precision.device_type, enabled=precision.scaled, init_scale=loss_scale or 2.0**16)
+    return Learner(model, make_optimizer(model, settings), scaler)
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:

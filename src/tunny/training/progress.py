@@ -12,6 +12,7 @@ class Window:
     targets: float = 0.0
     examples: int = 0
     tokens: int = 0
+    slots: int = 0  # tokens with padding
     seconds: float = 0.0
 
 

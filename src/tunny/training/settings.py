@@ -15,6 +15,9 @@ class TrainSettings(Settings):
     batch_size: int = Field(
         16, ge=1, description="rows of one optimizer step over all devices; a row is an example or a window of a long one"
     )
+    batch_tokens: int | None = Field(
+        None, ge=1, description="tokens of one optimizer step, padding not counted; takes the place of batch_size"
+    )
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, description="of matrices and embeddings; biases and norms have none")
     warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of the steps in which the learning rate rises from 0")
