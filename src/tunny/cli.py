@@ -62,10 +62,9 @@ def evaluate(
     out: Annotated[str, typer.Option("--out", help="folder for metrics.json, predictions.jsonl and report.md")],
 ) -> None:
     """Score a model folder on labelled data."""
-    from tunny import run
-    from tunny.config import load_file_settings
+    from tunny import config, run
 
-    run.evaluate(model, data, out, load_file_settings(_flags))
+    run.evaluate(model, data, out, config.load_file_settings(_flags))
 
 
 @app.command()
@@ -78,10 +77,9 @@ def predict(
     to: Annotated[str | None, typer.Option("--to", help="jsonl, csv, conll, parquet or label-studio; else by the ending of --out")] = None,
 ) -> None:
     """Label texts with a trained model."""
-    from tunny import run
-    from tunny.config import load_file_settings
+    from tunny import config, run
 
-    run.predict(model, source, out, to, load_file_settings(_flags))
+    run.predict(model, source, out, to, config.load_file_settings(_flags))
 
 
 Source = Annotated[str, typer.Argument(help="a labelled file, folder, glob or hub: name", show_default=False)]
@@ -95,11 +93,10 @@ def check(
     fix: Annotated[str | None, typer.Option("--fix", help="folder for the data without copies and with repaired spans")] = None,
 ) -> None:
     """Audit labelled data without training: counts, labels, misfits, duplicates, leakage, lengths."""
-    from tunny import file_commands
-    from tunny.config import load_config, load_file_settings
+    from tunny import config, file_commands
 
     is_config = len(files) == 1 and Path(files[0]).suffix.lower() in (".yaml", ".yml")
-    given = load_config(files[0], _flags) if is_config else load_file_settings(_flags)
+    given = config.load_config(files[0], _flags) if is_config else config.load_file_settings(_flags)
     file_commands.check(files, given, out, strict=strict, fix=fix)
 
 
@@ -109,25 +106,13 @@ def split(
     out: Annotated[str, typer.Option("--out", help="folder for train, validation, test and split.json")],
     ratios: Annotated[tuple[float, float, float], typer.Option("--ratios", help="shares of train, validation, test")] = (0.7, 0.15, 0.15),
     group_by: Annotated[str | None, typer.Option("--group-by", help="column or key of the document (data.group_by)")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="the same number gives the same split")] = 42,
 ) -> None:
     """Deal labelled rows to train, validation and test: by document, stratified, the same on every machine."""
-    from tunny import file_commands
-    from tunny.config import load_file_settings
+    from tunny import config, file_commands
 
     flags = [*_flags, *([("data.group_by", group_by)] if group_by is not None else [])]
-    seeds = [value for name, value in flags if name == "seed"]
-    given = load_file_settings([flag for flag in flags if flag[0] != "seed"])
-    file_commands.split(source, out, ratios, _seed(seeds), given)
-
-
-def _seed(given: list[str | None]) -> int:
-    """Return the seed among the flags, where `--seed` stands with the settings."""
-    from tunny.core.errors import ConfigError
-
-    value = given[-1] if given else "42"
-    if value is None or not value.isdigit():
-        raise ConfigError(f"--seed: expected a whole number, found {value!r}")
-    return int(value)
+    file_commands.split(source, out, ratios, seed, config.load_file_settings(flags))
 
 
 @app.command()
@@ -137,10 +122,9 @@ def convert(
     out: Annotated[str, typer.Option("--out", help="file for the result, or -")],
 ) -> None:
     """Write labelled data in another format, and say what that format cannot hold."""
-    from tunny import file_commands
-    from tunny.config import load_file_settings
+    from tunny import config, file_commands
 
-    file_commands.convert(source, to, out, load_file_settings(_flags))
+    file_commands.convert(source, to, out, config.load_file_settings(_flags))
 
 
 @app.command()
@@ -150,10 +134,9 @@ def init(
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="more files", show_default=False)] = None,
 ) -> None:
     """Look at labelled files and write a commented config that fits them."""
-    from tunny import file_commands
-    from tunny.config import load_file_settings
+    from tunny import config, file_commands
 
-    print(file_commands.init(folder, [*data, *(more or [])], load_file_settings(_flags)))
+    print(file_commands.init(folder, [*data, *(more or [])], config.load_file_settings(_flags)))
 
 
 @app.command("config")
@@ -212,6 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def take_overrides(arguments: list[str]) -> tuple[Flags, list[str]]:
     """Part settings from the other arguments: `--section.key value`, `--section.key=value`, and the top-level names."""
+    top = {"name", "output_dir", "seed", "task", "track", "config_path", "params"} - ({"seed"} if arguments[:1] == ["split"] else set())
     flags: Flags = []
     rest: list[str] = []
     waiting = list(arguments)
@@ -220,19 +204,13 @@ def take_overrides(arguments: list[str]) -> tuple[Flags, list[str]]:
         if argument == "--":
             return flags, [*rest, argument, *waiting]
         name, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or not _is_setting(name):
+        if not argument.startswith("--") or not ("." in name or name in top):
             rest.append(argument)
         elif equals:
             flags.append((name, value))
-        elif waiting and not waiting[0].startswith("--"):
-            flags.append((name, waiting.pop(0)))
         else:
-            flags.append((name, None))
+            flags.append((name, waiting.pop(0) if waiting and not waiting[0].startswith("--") else None))
     return flags, rest
-
-
-def _is_setting(name: str) -> bool:
-    return "." in name or name in {"name", "output_dir", "seed", "task", "track", "config_path", "params"}
 
 
 def _explain(error: Exception) -> int:

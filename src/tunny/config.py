@@ -1,25 +1,16 @@
 """All settings in one typed tree, and how it is put together: defaults < YAML < environment and .env < flags < --params."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import Field
 
+from tunny.core import settings as layers
 from tunny.core.errors import ConfigError
 from tunny.core.explain import describe, models_in, nearest
-from tunny.core.settings import (
-    Layer,
-    Resolved,
-    Settings,
-    dump_yaml,
-    environment_layer,
-    flag_layer,
-    params_layer,
-    read_environment,
-    resolve,
-    yaml_layer,
-)
+from tunny.core.page import render
+from tunny.core.settings import Layer, Resolved, Settings
 from tunny.data.find import HUB, split_files
 from tunny.data.settings import DataSettings, EncodeSettings, resolve_path
 from tunny.engine.settings import EngineSettings
@@ -82,47 +73,46 @@ def load_config(
     if named and path is not None:
         raise ConfigError(f"command line --config_path: the config is {path} already; name one")
     path = named[-1] if named else path
-    layers: list[Layer] = []
+    given: list[Layer] = []
     if path is not None:
-        layers.append(yaml_layer(Path(path)))
+        given.append(layers.yaml_layer(Path(path)))
     if values is not None:
-        layers.append(Layer({str(key): value for key, value in values.items()}, {str(key): "config" for key in values}))
-    variables = read_environment(Path())
-    layers.append(environment_layer(variables))
-    layers.append(flag_layer([(key, value) for key, value in flags if key not in ("config_path", "params")]))
-    layers += [params_layer(value or "") for value in params]
-    resolved = resolve(Config, layers, SHORTHANDS, variables)
+        given.append(Layer({str(key): value for key, value in values.items()}, {str(key): "config" for key in values}))
+    variables = layers.read_environment(Path())
+    given.append(layers.environment_layer(variables))
+    given.append(layers.flag_layer([(key, value) for key, value in flags if key not in ("config_path", "params")]))
+    given += [layers.params_layer(value or "") for value in params]
+    resolved = layers.resolve(Config, given, SHORTHANDS, variables)
     beside = None if path is None else Path(path) if Path(path).is_dir() else Path(path).parent
     return _with_paths(resolved, beside)
 
 
 def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Config]:
     """Take relative paths that exist only beside the config file from there, and keep data paths absolute in the saved copy."""
-    config, written = resolved.settings, resolved.written
+    config, saved = resolved.settings, dict(resolved.written)
+    names = {"data": ["train", "validation", "test"], "model": ["name", "tokenizer"]}
+    names["data"] += ["labels"] if isinstance(config.data.labels, str) else []
+    for section, some in names.items():
+        old = getattr(config, section)
+        paths = {name: _each(getattr(old, name), lambda path: resolve_path(path, beside)) for name in some}
+        if section == "model":  # others are Hub ids
+            paths = {name: path for name, path in paths.items() if path and Path(path).is_dir()}
+        config = config.model_copy(update={section: old.model_copy(update=paths)})
+        saved[section] = saved[section] | layers.keep_written(_each(paths, _absolute), saved[section])
+    return Resolved(config, saved)
 
-    def used(value: Any) -> Any:
-        if isinstance(value, str):
-            return resolve_path(value, beside)
-        if isinstance(value, list):
-            return [used(item) for item in value]
-        return {key: used(item) for key, item in value.items()} if isinstance(value, dict) else value
 
-    def kept(value: Any, source: Any) -> Any:
-        if isinstance(value, str):
-            return source if "${" in str(source) or value.startswith(HUB) else str(Path(value).absolute())
-        if isinstance(value, list):
-            return [kept(item, from_) for item, from_ in zip(value, source, strict=True)]
-        return {key: kept(item, source[key]) for key, item in value.items()} if isinstance(value, dict) else value
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a value with every text in it changed."""
+    if isinstance(value, dict):
+        return {key: _each(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_each(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
-    names = ["train", "validation", "test"] + (["labels"] if isinstance(config.data.labels, str) else [])
-    paths = {name: used(getattr(config.data, name)) for name in names}
-    data = config.data.model_copy(update=paths)
-    folders = {name: used(getattr(config.model, name)) for name in ("name", "tokenizer")}
-    folders = {name: folder for name, folder in folders.items() if folder and Path(folder).is_dir()}  # the others are Hub ids
-    model = {**written["model"], **{name: kept(folder, written["model"][name]) for name, folder in folders.items()}}
-    saved = {**written["data"], **{name: kept(value, written["data"][name]) for name, value in paths.items()}}
-    config = config.model_copy(update={"data": data, "model": config.model.model_copy(update=folders)})
-    return Resolved(config, {**written, "data": saved, "model": model})
+
+def _absolute(path: str) -> str:
+    return path if path.startswith(HUB) else str(Path(path).absolute())
 
 
 def split_settings(config: Config) -> dict[str, DataSettings]:
@@ -134,14 +124,14 @@ def split_settings(config: Config) -> dict[str, DataSettings]:
 
 def load_file_settings(flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None) -> FileSettings:
     """Return the settings of a command on files, from Python's `columns`, environment and flags."""
-    variables = read_environment(Path())
-    environment = environment_layer(
+    variables = layers.read_environment(Path())
+    environment = layers.environment_layer(
         {name: value for name, value in variables.items() if name.startswith(("TUNNY__DATA__", "TUNNY__ENGINE__"))}
     )
     python = Layer({"data": dict(columns or {})}, {"data": "arguments"})
-    params = [params_layer(value or "") for key, value in flags if key == "params"]
-    layers = [python, environment, flag_layer([flag for flag in flags if flag[0] != "params"]), *params]
-    return resolve(FileSettings, layers, SHORTHANDS, variables).settings
+    params = [layers.params_layer(value or "") for key, value in flags if key == "params"]
+    given = [python, environment, layers.flag_layer([flag for flag in flags if flag[0] != "params"]), *params]
+    return layers.resolve(FileSettings, given, SHORTHANDS, variables).settings
 
 
 def settings_table() -> list[tuple[str, str, str, str]]:
@@ -167,20 +157,9 @@ def settings_schema() -> dict[str, Any]:
 
 def settings_markdown() -> str:
     """Return docs/config.md."""
-    lines = ["# Settings", "", "Every setting with its type, default and meaning. Made by `make docs`; do not edit.", ""]
-    lines += ["Precedence: defaults < YAML < `TUNNY__SECTION__KEY` in the environment or `.env` < flags (`--section.key value`)"]
-    lines += ["< `--params '{\"--section.key\": value}'`. `task: ner` is short for `task: {kind: ner}`, `track: [tensorboard]` for"]
-    lines += ["`track: {tensorboard: {}}`. `${VAR}` stands for a variable of the environment or `.env`."]
-    section = None
-    for name, kind, default, meaning in settings_table():
-        head = name.rpartition(".")[0].partition(".")[0]
-        if head != section:
-            section = head
-            lines += ["", f"## {head or 'Top level'}", "", "| setting | type | default | meaning |", "|---|---|---|---|"]
-        lines.append(f"| `{name}` | {kind.replace('|', 'or')} | `{default}` | {meaning} |")
-    return "\n".join(lines) + "\n"
+    return render("settings.md", {"settings": settings_table()})
 
 
 def saved_yaml(resolved: Resolved[Config]) -> str:
     """Return the resolved config as it is saved in a run."""
-    return dump_yaml(resolved.written)
+    return layers.dump_yaml(resolved.written)

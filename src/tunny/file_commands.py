@@ -5,9 +5,9 @@ for lengths in tokens.
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,7 +31,7 @@ from tunny.data.read import FORMATS, read, sources
 from tunny.data.settings import TOKEN_KINDS, DataSettings, EncodeSettings, Kind
 from tunny.data.source import Source
 from tunny.data.split import SPLITS, check_ratios, deal, documents_of, report
-from tunny.data.suspects import conflicting, repeated
+from tunny.data.suspects import surplus
 from tunny.data.verdicts import lines
 from tunny.data.write import FORMATS as WRITTEN
 from tunny.data.write import write_examples
@@ -43,7 +43,7 @@ CHECKED = ("audit.json", "check.html", "quarantine.jsonl")  # what a check leave
 def split(source: str, out: str, ratios: Sequence[float], seed: int, given: FileSettings) -> dict[str, Any]:
     """Deal the rows of a source to train, validation and test by document (`tunny split`); return the report."""
     folder = Path(out).absolute()
-    _require_free(folder, {"split.json"}, overwrite=False)
+    _require_free(folder)
     if given.data.format.startswith("glue:") and Path(source).is_dir():
         raise DataError(f"{source}: GLUE's folders are split already. Name one of its files to split that.")
     check_ratios(ratios)
@@ -61,15 +61,12 @@ def split(source: str, out: str, ratios: Sequence[float], seed: int, given: File
 
         documents = documents_of(examples(), kind)
         dealt = deal(documents, ratios, seed)
-        places: dict[int, dict[int, int]] = {}
-        for origin, document in zip(origins, documents.of_example, strict=True):
-            places.setdefault(origin.file, {})[origin.line] = int(dealt[document])
+        places = {origin: int(dealt[document]) for origin, document in zip(origins, documents.of_example, strict=True)}
         content = {**report(documents, dealt, ratios, seed), "kind": kind, "audit": audit.to_json()}
         with new_folder(folder, replace=True) as temporary:
             paths = deal_rows(found, places, temporary, SPLITS)
             write_json(temporary / "split.json", content)
-        for line in audit.told("read"):
-            say(line)
+        say("\n".join(audit.told("read")))
         for path, part in zip(paths, content["splits"].values(), strict=True):
             say(f"{folder / path.name}: {part['examples']:,} examples of {part['documents']:,} documents")
         return content
@@ -83,8 +80,7 @@ def convert(source: str, to: str, out: str, given: FileSettings) -> int:
         audit, lost = Audit(), Audit()
         examples = progress(read([source], settings, kind, audit, names=given_names(settings)), "converting", unit="examples")
         count = write_examples(out, to, examples, kind, lost)
-        for line in [*audit.told("read"), *lost.lines("written")[1:]]:
-            say(line)
+        say("\n".join([*audit.told("read"), *lost.lines("written")[1:]]))
         say(f"{out if out != '-' else 'standard output'}: {count:,} examples as {to}")
         return count
 
@@ -99,9 +95,9 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
     where anything was left out.
     """
     folder = Path(out).absolute()
-    _require_free(folder, {"audit.json", "check.html"}, overwrite=True)
+    _require_free(folder, CHECKED)
     if fix is not None:
-        _require_free(Path(fix).absolute(), set(), overwrite=False)
+        _require_free(Path(fix).absolute())
     with watch_signals():
         if isinstance(given, Resolved):
             config = given.settings
@@ -115,6 +111,7 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
         settings = {name: _lenient(part) for name, part in settings.items()}
         if not paths:
             raise DataError("nothing to check: name files, or a config with data.train")
+        found = {name: _sources(some, settings[name], kind) for name, some in paths.items()}
         dataset = read_splits(paths, settings, kind, seed=seed)
         loaded, encoder, problem = _tokenizer(given)
         findings = find_everything(dataset.splits, kind, encoder, dataset.read)
@@ -124,12 +121,11 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
             findings["training"] = _training(given.settings, loaded, train["tokens"], train["examples"]) if loaded else {"problem": problem}
         with new_folder(folder, replace=True) as temporary:
             write_json(temporary / "audit.json", findings)
-            write_text(temporary / "check.html", render("check.html", {**findings, "findings": findings}))
-            _quarantine(temporary / "quarantine.jsonl", dataset, paths, settings, kind)
-        for line in lines(findings):
-            say(line)
+            write_text(temporary / "check.html", render("check.html", findings))
+            write_text(temporary / "quarantine.jsonl", "".join(_unread(dataset, found)))
+        say("\n".join(lines(findings)))
         if fix is not None:
-            _fix(Path(fix).absolute(), dataset, paths, settings, kind)
+            _fix(Path(fix).absolute(), dataset, found, kind)
         say(f"report: {folder / 'check.html'}")
         losses = sum(audit.losses for audit in _audits(dataset))
         if strict and losses:
@@ -176,53 +172,44 @@ def _tokenizer(given: FileSettings | Resolved[Config]) -> tuple[Any, Encoder | N
         return None, None, str(error)
 
 
-def _quarantine(path: Path, dataset: Dataset, paths: dict[str, list[str]], settings: dict[str, DataSettings], kind: Kind) -> None:
-    """Write every row that was left out as unreadable, with its reason."""
-    audits = {name: dataset.splits[name].audit for name in paths if name in dataset.splits}
-    if dataset.read is not None:
-        audits["train"] = dataset.read
-    quotes = (
-        quoted(_sources(paths[name], settings[name], kind), [(row[0], row[1], row[2]) for row in audit.rejected])
-        for name, audit in audits.items()
-    )
-    path.write_text("".join(chain.from_iterable(quotes)), "utf-8")
-
-
 def _sources(paths: Sequence[str], settings: DataSettings, kind: Kind) -> list[Source]:
     return list(sources(paths, settings, kind, Audit(), given_names(settings), True))
 
 
-def _fix(folder: Path, dataset: Dataset, paths: dict[str, list[str]], settings: dict[str, DataSettings], kind: Kind) -> None:
+def _unread(dataset: Dataset, found: Mapping[str, list[Source]]) -> Iterator[str]:
+    """Yield every row that was left out as unreadable, with its reason."""
+    for name, files in found.items():
+        audit = dataset.read if name == "train" and dataset.read is not None else dataset.splits[name].audit
+        yield from quoted(files, audit.rejected)
+
+
+def _fix(folder: Path, dataset: Dataset, found: Mapping[str, list[Source]], kind: Kind) -> None:
     """Write the data without copies and with repaired spans, in its own format where that can be written; say what was left out."""
-    copies, conflicts = repeated(dataset.splits), conflicting(dataset.splits)
-    with new_folder(folder, replace=True) as temporary:
-        _quarantine(temporary / "quarantine.jsonl", dataset, paths, settings, kind)
-        with (temporary / "quarantine.jsonl").open("a", encoding="utf-8") as quarantine:
-            for name, part in dataset.splits.items():
-                found = _sources(paths.get(name, paths[next(iter(paths))]), settings[next(iter(settings))], kind)
-                form = found[0].format
-                form = form if kind in WRITTEN.get(form, ((),))[0] else "jsonl"  # what cannot be written in its own format
-                target = temporary / f"{name.replace('/', '-')}.{FORMATS[form].ending}"
-                dropped = copies.get(name, set()) | conflicts.get(name, set())
-                reasons = [
-                    (*origin, "the same text stands elsewhere" + (" with other labels" if row in conflicts.get(name, set()) else ""))
-                    for row, origin in _origins(part, dropped)
-                ]
-                quarantine.writelines(quoted(found, reasons))
-                kept = (example for row, example in enumerate(part.examples) if row not in dropped)
-                lost = Audit()
-                write_examples(str(target), form, kept, kind, lost)
-                say(f"{folder / target.name}: {len(part.examples) - len(dropped):,} examples, {len(dropped):,} left out as copies")
-                if form == "label-studio":
-                    say("  it holds the labels of this task alone; other controls, annotators and flags stay in the source")
-                for line in lost.lines(name)[1:]:
-                    say(line)
+    with new_folder(folder, replace=True) as temporary, (temporary / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
+        quarantine.writelines(_unread(dataset, found))
+        for name, dropped in surplus(dataset.splits).items():
+            files = found.get(name) or found["train"]  # of which other splits were dealt out
+            form = files[0].format
+            form = form if kind in WRITTEN.get(form, ((),))[0] else "jsonl"  # what cannot be written in its own format
+            target = temporary / f"{name.replace('/', '-')}.{FORMATS[form].ending}"
+            origins: list[tuple[int, int, str]] = []
+            lost = Audit()
+            number = write_examples(str(target), form, _without(dataset.splits[name], dropped, origins), kind, lost)
+            quarantine.writelines(quoted(files, origins))
+            say(f"{folder / target.name}: {number:,} examples, {len(dropped):,} left out as copies")
+            if form == "label-studio":
+                say("  it holds the labels of this task alone; other controls, annotators and flags stay in the source")
+            for line in lost.lines(name)[1:]:
+                say(line)
 
 
-def _origins(part: Split, rows: set[int]) -> Iterator[tuple[int, Origin]]:
-    for row, example in enumerate(part.examples):
-        if row in rows and example.origin is not None:
-            yield row, example.origin
+def _without(split: Split, dropped: Mapping[int, str], origins: list[tuple[int, int, str]]) -> Iterator[Example]:
+    """Yield the examples but those that are dropped, whose places and reasons go to `origins`."""
+    for row, example in enumerate(split.examples):
+        if row not in dropped:
+            yield example
+        elif example.origin is not None:
+            origins.append((*example.origin, dropped[row]))
 
 
 def _training(config: Config, loaded: Any, tokens: int, rows: int) -> dict[str, Any]:
@@ -250,8 +237,7 @@ def init(folder: str, files: Sequence[str], given: FileSettings) -> Path:
         dataset = read_splits(paths, dict.fromkeys(paths, _lenient(given.data)), kind)
         write_text(target, _config_for(kind, paths, dataset, given.data, target.parent))
         for part in dataset.splits.values():
-            for line in part.audit.told(part.name):
-                say(line)
+            say("\n".join(part.audit.told(part.name)))
         say(f"{target}: written; next: tunny check {target}, then tunny train {target}")
         return target
 
@@ -294,12 +280,10 @@ def _kind(given: FileSettings, files: Sequence[str]) -> Kind:
     return kind
 
 
-def _require_free(folder: Path, ours: set[str], *, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but, where that may be replaced, an earlier result of the same command."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not folder.is_dir():
+def _require_free(folder: Path, ours: Collection[str] = ()) -> None:
+    """Refuse a folder that holds anything but an earlier check, where that may be replaced."""
+    if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: cannot be written: it is a file. Name a folder.")
-    found = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY)}
-    if not (overwrite and ours <= found and found <= {*ours, *CHECKED}):
+    found = {path.name for path in folder.glob("*") if not path.name.startswith(TEMPORARY)}
+    if found and not {"audit.json", "check.html"} <= found <= set(ours):
         raise RunError(f"{folder}: is not empty. Choose another folder, or remove it first so that nothing old is mixed with the new.")

@@ -5,7 +5,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from tests.data.checking import checked, entities
-from tunny.core.page import render
+from tunny.core.page import render, table
 
 EVIL = "<script>alert('x')</script> & \"quoted\" <img src=x onerror=y>"
 VOID = {"meta", "br", "img", "rect", "path"}
@@ -85,3 +85,17 @@ def test_every_kind_of_task_has_a_page(tmp_path, kind):
 def test_a_value_that_is_missing_is_an_error():
     with pytest.raises(UndefinedError):
         render("check.html", {"kind": "ner"})
+
+
+def test_the_lines_of_a_table_are_equally_long():
+    assert len({len(line) for line in table(["a", "b"], [["long name", "1"], ["x", "12.3456"]]).splitlines()}) == 1
+
+
+def test_columns_of_numbers_stand_to_the_right_and_others_to_the_left():
+    rows = [["b|c", "0.5", 1200, 0.25, "-", "9.5%"], ["d\ne", "x", 3, 1.0, "0.1", ""]]
+    assert table(["a", "mixed", "whole", "real", "dash", "share"], rows).splitlines() == [
+        "| a    | mixed | whole | real | dash | share |",
+        "| ---- | ----- | ----: | ---: | ---: | ----- |",
+        "| b\\|c | 0.5   | 1,200 | 0.25 |    - | 9.5%  |",
+        "| d e  | x     |     3 |    1 |  0.1 |       |",
+    ]

@@ -35,9 +35,9 @@ def test_the_elements_are_those_of_the_json_module(values, indent, escaped, bloc
     assert [json.loads(element.raw) for element in found] == values
 
 
-def test_each_element_knows_its_line_and_text():
+def test_each_element_knows_its_number_and_text():
     found = list(elements(io.StringIO('\n[\n {"a": 1},\n\n {"b":\n 2}, 3]')))
-    assert [(element.line, element.raw) for element in found] == [(3, '{"a": 1}'), (5, '{"b":\n 2}'), (6, "3")]
+    assert [(element.line, element.raw) for element in found] == [(1, '{"a": 1}'), (2, '{"b":\n 2}'), (3, "3")]
 
 
 BROKEN = {  # text, line and what is wrong there

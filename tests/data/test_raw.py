@@ -37,7 +37,7 @@ def test_rows_come_into_the_new_files_as_they_stood(name, tmp_path):
     settings = settings_of(name)
     examples = Reading(path, kind, **settings.model_dump(exclude_unset=True))
     assert len(examples) == number
-    places = {0: {example.origin.line: at % 2 for at, example in enumerate(examples)}}
+    places = {example.origin: at % 2 for at, example in enumerate(examples)}
     found = list(sources([str(path)], settings, kind, Audit(), None, True))
     new = tmp_path / "new"
     new.mkdir()
@@ -53,7 +53,7 @@ def test_rows_come_into_the_new_files_as_they_stood(name, tmp_path):
 def test_json_keeps_what_tunny_does_not_know(tmp_path):
     path = written(tmp_path, "a.jsonl", FILES["jsonl"][1])
     found = list(sources([str(path)], DataSettings(), "classify", Audit(), None, True))
-    (part,) = deal_rows(found, {0: {1: 0}}, tmp_path, ["part"])
+    (part,) = deal_rows(found, {(0, 1): 0}, tmp_path, ["part"])
     assert part.read_text("utf-8") == '{"text": "one",  "label": "x", "other": 1.50}\n'
 
 
@@ -61,7 +61,7 @@ def test_rows_of_parquet_keep_their_columns_and_types(tmp_path):
     table = pa.table({"text": ["one", "two", "three"], "label": ["x", "y", "x"], "extra": pa.array([1, None, 3], pa.int8())})
     pq.write_table(table, tmp_path / "a.parquet")
     found = list(sources([str(tmp_path / "a.parquet")], DataSettings(), "classify", Audit(), None, True))
-    first, second = deal_rows(found, {0: {1: 0, 2: 1, 3: 0}}, tmp_path, ["first", "second"])
+    first, second = deal_rows(found, {(0, 1): 0, (0, 2): 1, (0, 3): 0}, tmp_path, ["first", "second"])
     assert pq.read_table(first).equals(table.take([0, 2]))
     assert pq.read_table(second).equals(table.take([1]))
 
@@ -79,7 +79,7 @@ def test_tables_with_other_columns_are_not_mixed(tmp_path):
     written(tmp_path, "b.csv", "label,text\nx,one\n")
     found = list(sources([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")], DataSettings(), "classify", Audit(), None, True))
     with pytest.raises(DataError, match=r"b.csv:1: expected the columns of the first file"):
-        deal_rows(found, {0: {2: 0}, 1: {2: 0}}, tmp_path, ["part"])
+        deal_rows(found, {(0, 2): 0, (1, 2): 0}, tmp_path, ["part"])
 
 
 def test_a_quarantined_row_is_quoted_with_its_reason(tmp_path):

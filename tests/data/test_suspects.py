@@ -2,7 +2,7 @@ import pytest
 
 from tests.data.checking import checked, entities, places, said, splits_of
 from tunny.data.check import check
-from tunny.data.suspects import conflicting, repeated
+from tunny.data.suspects import surplus
 
 
 def row(text, label="good", **more):
@@ -215,21 +215,24 @@ def test_what_cannot_be_seen_is_written_out(tmp_path):
 # -- what a repair leaves out ------------------------------------------------------------------------------------------
 
 
+def left_out(splits):
+    return {name: set(rows) for name, rows in surplus(splits).items()}
+
+
 def test_the_copy_in_test_stays_before_validation_before_training(tmp_path):
     splits = splits_of(tmp_path, train=["a", "b", "c"], validation=["b", "c"], test=["c", "d"])
-    assert repeated(splits) == {"train": {1, 2}, "validation": {1}, "test": set()}
+    assert left_out(splits) == {"train": {1, 2}, "validation": {1}, "test": set()}
 
 
 def test_within_a_split_the_first_stays(tmp_path):
-    assert repeated(splits_of(tmp_path, train=["a", "b", "a", "a"], test=["x", "x"])) == {"train": {2, 3}, "test": {1}}
+    assert left_out(splits_of(tmp_path, train=["a", "b", "a", "a"], test=["x", "x"])) == {"train": {2, 3}, "test": {1}}
 
 
 def test_a_text_with_other_labels_is_no_repetition_but_a_conflict(tmp_path):
-    splits = splits_of(tmp_path, train=[row("a", "good"), row("b", "good"), row("a", "bad")], test=[row("a", "good")])
-    assert repeated(splits) == {"train": {0}, "test": set()}
-    assert conflicting(splits) == {"train": {0, 2}, "test": {0}}
+    splits = splits_of(tmp_path, train=[row("a", "good"), row("b", "good"), row("a", "bad"), row("b", "good")], test=[row("a", "good")])
+    copy, conflict = "the same text stands elsewhere", "the same text stands elsewhere with other labels"
+    assert surplus(splits) == {"train": {0: conflict, 2: conflict, 3: copy}, "test": {0: conflict}}
 
 
 def test_clean_data_lose_nothing(tmp_path):
-    splits = splits_of(tmp_path, train=["a", "b"], test=["c"])
-    assert repeated(splits) == conflicting(splits) == {"train": set(), "test": set()}
+    assert left_out(splits_of(tmp_path, train=["a", "b"], test=["c"])) == {"train": set(), "test": set()}

@@ -1,7 +1,7 @@
 import re
 
 from tunny.data.audit import Audit
-from tunny.evaluation.report import number, report, table
+from tunny.evaluation.report import number, report
 
 
 def content(**changes):
@@ -53,10 +53,6 @@ def test_events_are_on_one_line_each_and_say_how_many_more_there_are():
     assert text.count("- x:") == 5
     assert "0-5 is now 0-4" in text
     assert "- ... 7 in all; metrics.json lists the first 7" in text
-
-
-def test_the_lines_of_a_table_are_equally_long():
-    assert len({len(line) for line in table(["a", "b"], [["long name", "1"], ["x", "12.3456"]])}) == 1
 
 
 def test_a_number_that_is_not_defined_is_a_dash():

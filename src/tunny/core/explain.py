@@ -11,24 +11,22 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Union
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tunny.core.errors import did_you_mean
 
 
 def describe(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
     """Yield `(dotted name, type, default, meaning)` of every setting, sections before what stands in them."""
+    rows: dict[str, tuple[str, str, str, str]] = {}
     for name, info in model.model_fields.items():
-        inner = models_in(info.annotation)
-        if any(section.model_fields for section in inner):
-            rows: dict[str, tuple[str, str, str, str]] = {}
-            for row in (row for section in inner for row in describe(section, f"{prefix}{name}.")):
-                types_ = [*rows.get(row[0], row)[1].split(" | "), *row[1].split(" | ")]
-                rows[row[0]] = (row[0], " | ".join(dict.fromkeys(types_)), *row[2:])
-            yield from rows.values()
-            continue
         default = "required" if info.is_required() else _show(info.get_default(call_default_factory=True))
-        yield f"{prefix}{name}", _type_name(info.annotation), default, info.description or ""
+        own = (f"{prefix}{name}", _type_name(info.annotation), default, info.description or "")
+        inside = [row for inner in models_in(info.annotation) for row in describe(inner, f"{own[0]}.")]
+        for key, kind, default, meaning in inside or [own]:
+            kinds = f"{rows[key][1]} | {kind}" if key in rows else kind
+            rows[key] = (key, " | ".join(dict.fromkeys(kinds.split(" | "))), default, meaning)
+    yield from rows.values()
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -41,25 +39,25 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _type_name(annotation: Any) -> str:
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     sections = models_in(annotation)
     if sections:
         first = next(iter(sections[0].model_fields), None)
         return f"settings as {{{first}: ...}}" if first else "{} | null"
-    if annotation is None or annotation is type(None):
-        return "null"
-    if origin is typing.Annotated:
-        return _type_name(arguments[0])
-    if origin is Literal:
-        return " | ".join(str(argument) for argument in arguments)
-    if origin in (Union, types.UnionType):
-        return " | ".join(dict.fromkeys(_type_name(argument) for argument in arguments))
-    if origin in (list, tuple):
-        return f"list of {_type_name(arguments[0])}"
-    if origin is dict:
-        return f"mapping of {_type_name(arguments[0])} to {_type_name(arguments[1])}"
-    names = {str: "text", int: "integer", float: "number", bool: "true | false"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return _named(TypeAdapter(annotation).json_schema())
+
+
+def _named(schema: Mapping[str, Any]) -> str:
+    """Return the name of a type of which pydantic gives the JSON schema."""
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(map(_named, schema["anyOf"])))
+    if "enum" in schema or "const" in schema:
+        return " | ".join(map(str, schema.get("enum", [schema.get("const")])))
+    if schema["type"] == "array":
+        return f"list of {_named(schema['items'])}"
+    if schema["type"] == "object":
+        return f"mapping of text to {_named(schema['additionalProperties'])}"
+    kind: str = schema["type"]
+    return {"string": "text", "boolean": "true | false"}.get(kind, kind)
 
 
 def _show(value: Any) -> str:
@@ -68,13 +66,8 @@ def _show(value: Any) -> str:
 
 def where(places: Mapping[str, str], key: str) -> str:
     """Return the place of a setting, or else those inside of it, or else that of the nearest section around it."""
-    if key not in places and (inside := _inside(places, key)):
-        return inside
-    while key:
-        if key in places:
-            return places[key]
-        key = key.rpartition(".")[0]
-    return "settings"
+    around = (key.rsplit(".", depth)[0] for depth in range(1, key.count(".") + 1))
+    return places.get(key) or _inside(places, key) or next((places[name] for name in around if name in places), "settings")
 
 
 def _inside(places: Mapping[str, str], key: str) -> str:

@@ -1,13 +1,15 @@
-"""Templates of `templates/` filled with values: pages that stand alone, without scripts or styles from elsewhere, and configs.
+"""Templates of `templates/` filled with values: pages that stand alone, Markdown and plain text for a terminal, and configs.
 
-In pages everything from data is escaped; nothing is loaded, which the page itself forbids the browser as well.
+In pages everything from data is escaped; nothing is loaded from elsewhere, which the page itself forbids the browser as well.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+_NUMBER = re.compile(r"-|[\d.,]+( ?%)?")  # a cell that stands to the right; a dash is a number that is not defined
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
@@ -22,6 +24,25 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["number"] = lambda value: f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
+    environment.filters |= {"number": _number, "inline": _inline, "percent": lambda value, digits=1: f"{value:.{digits}%}"}
+    environment.globals["table"] = table
     return environment.get_template(template).render(values)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a Markdown table, padded for a terminal, with columns of numbers to the right."""
+    cells = [[_inline(cell).replace("|", "\\|") if isinstance(cell, str) else _number(cell) for cell in row] for row in [head, *rows]]
+    columns = []
+    for title, *values in zip(*cells, strict=True):
+        width, right = max(3, *map(len, (title, *values))), all(map(_NUMBER.fullmatch, values))
+        rule = "-" * (width - right) + ":" * right
+        columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in (title, rule, *values)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def _inline(text: str) -> str:
+    return " ".join(text.split())

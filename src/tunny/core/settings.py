@@ -21,6 +21,7 @@ from tunny.core.explain import explain, models_in, where
 
 M = TypeVar("M", bound=BaseModel)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_DOTENV = re.compile(r"""\s*(?:export\s+)?(\w+)\s*=\s*(?:(['"])(.*)\2|(.*?))\s*(?:(?<=['"\s])#.*)?$""")
 
 
 class Settings(BaseModel):
@@ -70,11 +71,9 @@ def yaml_layer(path: Path) -> Layer:
             layer.values.update({str(key): value for key, value in loader.construct_document(node).items()})
         elif node is not None and not node.tag.endswith(":null"):
             raise ConfigError(f"{path}:1: expected settings as 'name: value', found a {node.tag.rsplit(':', 1)[-1]}")
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path.name}{line}: not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", " ".join(str(error).split()))
+        raise ConfigError(f"{path.name}{f':{mark.line + 1}' if mark else ''}: not valid YAML: {problem}") from error
     return layer
 
 
@@ -119,36 +118,22 @@ def _note_places(node: yaml.MappingNode, prefix: str, name: str, layer: Layer) -
 
 def environment_layer(environ: Mapping[str, str], prefix: str = "TUNNY__") -> Layer:
     """Take `TUNNY__SECTION__KEY=value` from the environment."""
-    layer = Layer({}, {})
-    for variable in sorted(environ):
-        if variable.startswith(prefix):
-            key = variable.removeprefix(prefix).lower().replace("__", ".")
-            layer.values[key] = parse_value(environ[variable])
-            layer.places[key] = f"environment {variable}"
-    return layer
+    names = {name.removeprefix(prefix).lower().replace("__", "."): name for name in sorted(environ) if name.startswith(prefix)}
+    return Layer(
+        {key: parse_value(environ[name]) for key, name in names.items()}, {key: f"environment {name}" for key, name in names.items()}
+    )
 
 
 def dotenv(path: Path) -> dict[str, str]:
     """Read `NAME=value` lines of a `.env` file; comments, `export` and quotes are understood."""
-    found: dict[str, str] = {}
-    if not path.is_file():
-        return found
-    for line in _read_text(path).splitlines():
-        match = re.match(r"\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*$", line)
-        if match:
-            name, value = match.groups()
-            quoted = re.match(r"(['\"])(.*)\1\s*(?:#.*)?$", value)
-            found[name] = quoted.group(2) if quoted else re.sub(r"\s+#.*$", "", value)
-    return found
+    lines = _read_text(path).splitlines() if path.is_file() else []
+    return {match[1]: match[3] if match[2] else match[4] for match in map(_DOTENV.match, lines) if match}
 
 
 def flag_layer(flags: Sequence[tuple[str, str | None]]) -> Layer:
     """Take `(name, value)` pairs of the command line; a flag without a value is `true`."""
-    layer = Layer({}, {})
-    for key, value in flags:
-        layer.values[key] = True if value is None else parse_value(value)
-        layer.places[key] = f"command line --{key}"
-    return layer
+    values = {key: True if value is None else parse_value(value) for key, value in flags}
+    return Layer(values, {key: f"command line --{key}" for key in values})
 
 
 def params_layer(text: str) -> Layer:
@@ -195,10 +180,11 @@ def resolve(model: type[M], layers: Sequence[Layer], shorthands: Mapping[str, An
         for key, value in layer.values.items():
             if key in shorthands and value is not None and not isinstance(value, dict):
                 value = shorthands[key](value)
-            _place(written, key, value)
+            written = _merge(written, _nested(key, value))
     sections = {name for name, info in model.model_fields.items() if models_in(info.annotation)}
     written = {key: value for key, value in written.items() if value is not None or key not in sections}
-    expanded, missing = _expand(written, variables, "")
+    missing: list[tuple[str, str]] = []
+    expanded = _expand(written, variables, "", missing)
     problems += [f"{where(places, key)}: ${{{name}}} is not set in the environment or .env" for key, name in missing]
     settings: M | None = None
     try:
@@ -207,17 +193,14 @@ def resolve(model: type[M], layers: Sequence[Layer], shorthands: Mapping[str, An
         problems += explain(error, model, places, written)
     if problems or settings is None:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
-    return Resolved(settings, _keep_written(settings.model_dump(mode="json"), written))
+    return Resolved(settings, keep_written(settings.model_dump(mode="json"), written))
 
 
-def _place(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value under its dotted name. Only the name has dots that part: a label such as `U.S.` inside a value stays whole."""
-    *sections, last = key.split(".")
-    for section in sections:
-        if not isinstance(tree.get(section), dict):
-            tree[section] = {}
-        tree = tree[section]
-    tree[last] = _merge(tree.get(last), value)
+def _nested(key: str, value: Any) -> Any:
+    """Return a value inside mappings under its dotted name: a label such as `U.S.` inside the value stays whole."""
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return value
 
 
 def _merge(below: Any, above: Any) -> Any:
@@ -227,28 +210,25 @@ def _merge(below: Any, above: Any) -> Any:
     return above
 
 
-def _expand(value: Any, variables: Mapping[str, str], at: str) -> tuple[Any, list[tuple[str, str]]]:
-    missing: list[tuple[str, str]] = []
-    if isinstance(value, os.PathLike):
-        return _expand(os.fspath(value), variables, at)
-    if isinstance(value, str):
-        missing += [(at, name) for name in _VARIABLE.findall(value) if name not in variables]
-        return _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value), missing
+def _expand(value: Any, variables: Mapping[str, str], at: str, missing: list[tuple[str, str]]) -> Any:
+    """Return a value with its variables filled in; `missing` gets the place and the name of those that are not set."""
     if isinstance(value, dict):
-        pairs = {key: _expand(item, variables, f"{at}.{key}".lstrip(".")) for key, item in value.items()}
-        return {key: pair[0] for key, pair in pairs.items()}, [hole for pair in pairs.values() for hole in pair[1]]
+        return {key: _expand(item, variables, f"{at}.{key}".lstrip("."), missing) for key, item in value.items()}
     if isinstance(value, list):
-        items = [_expand(item, variables, at) for item in value]
-        return [item[0] for item in items], [hole for item in items for hole in item[1]]
-    return value, missing
+        return [_expand(item, variables, at, missing) for item in value]
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        return value
+    missing += [(at, name) for name in _VARIABLE.findall(text) if name not in variables]
+    return _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), text)
 
 
-def _keep_written(resolved: Any, written: Any) -> Any:
+def keep_written(resolved: Any, written: Any) -> Any:
     """Return the resolved tree with every text that held `${VAR}` as it was written."""
     if isinstance(resolved, dict) and isinstance(written, dict):
-        return {key: _keep_written(value, written.get(key)) for key, value in resolved.items()}
+        return {key: keep_written(value, written.get(key)) for key, value in resolved.items()}
     if isinstance(resolved, list) and isinstance(written, list) and len(resolved) == len(written):
-        return [_keep_written(value, source) for value, source in zip(resolved, written, strict=True)]
+        return [keep_written(value, source) for value, source in zip(resolved, written, strict=True)]
     return written if isinstance(written, str) and _VARIABLE.search(written) else resolved
 
 

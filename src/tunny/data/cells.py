@@ -33,8 +33,6 @@ def as_list(value: Any, what: str) -> list[Any]:
     """Return a list cell: a list, JSON, or values parted by white space."""
     if value is None:
         return []
-    if hasattr(value, "tolist"):
-        value = value.tolist()
     if isinstance(value, str):
         found = _json_list(value, what)
         return value.split() if found is None else found

@@ -1,6 +1,6 @@
 """What `tunny check` finds: facts of labels and lengths, and all suspects, in one JSON-able mapping.
 
-`verdicts.py` puts it into words for a terminal, `templates/check.html` shows it. Counts are of everything, lists hold the first 50
+`verdicts.py` puts it into words and `templates/check.html` on a page. Counts are of everything, lists hold the first 50
 of their kind.
 """
 
@@ -69,13 +69,9 @@ def check(splits: Mapping[str, Split], kind: str, encoder: Encoder | None = None
 
 
 def _size(split: Split, seen: Survey) -> Findings:
-    found: Findings = {
-        "examples": len(split.examples),
-        "spans": sum(map(len, seen.lengths["span words"])),
-        "documents": len(seen.documents),
-    }
-    found |= {name: int(sum(part.sum() for part in seen.lengths[name])) for name in ("words", "tokens", "characters")}
-    return {**found, "files": list(split.files)}
+    measured = {name: int(sum(part.sum() for part in seen.lengths[name])) for name in ("words", "tokens", "characters")}
+    spans = sum(map(len, seen.lengths["span words"]))
+    return {"examples": len(split.examples), "spans": spans, "documents": len(seen.documents), **measured, "files": list(split.files)}
 
 
 def _labels(splits: Mapping[str, Split], seen: Collection[Survey], forms: suspects.Forms) -> list[Findings]:

@@ -22,6 +22,18 @@ class Origin(NamedTuple):
     line: int
 
 
+class Row(NamedTuple):
+    """A row as it stands in its file: the line, in a list the number, by which its example is known, and its text; line 0 is the head.
+
+    A reader may add what the row holds, or what is wrong with it.
+    """
+
+    line: int
+    raw: str
+    value: Any = None
+    problem: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A text with whatever labels its task needs; None means unlabelled, an empty tuple means labelled with nothing."""

@@ -66,12 +66,8 @@ def _only_member(path: Path) -> Path:
 
 def require_other_file(out: str, source: str) -> None:
     """Raise DataError where a result would replace what it is made of."""
-    if (
-        out != "-"
-        and source != "-"
-        and Path(out).exists()
-        and any(Path(out).samefile(path) for path in find_files(source) if path.exists())
-    ):
+    sources = [] if "-" in (out, source) or not Path(out).exists() else find_files(source)
+    if any(path.exists() and Path(out).samefile(path) for path in sources):
         raise DataError(f"{out}: is the source itself. Name another file for the result.")
 
 

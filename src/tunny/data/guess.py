@@ -22,7 +22,7 @@ def find_kind(path: str, settings: DataSettings) -> tuple[Kind, str]:
     found_files = list(sources([path], lenient, "ner", Audit(), given_names(settings), True))  # looked at once for all kinds
     kinds: tuple[Kind, ...] = ("pos", "ner") if found_files[0].format == "conllu" else ("ner", "pos")
     begun: list[tuple[Kind, list[Example]]] = []
-    problems, taken = [], 0
+    problems = []
     for kind in (*kinds, "classify", "multilabel", "regress"):
         audit = Audit()
         try:
@@ -30,14 +30,13 @@ def find_kind(path: str, settings: DataSettings) -> tuple[Kind, str]:
         except DataError as error:
             problems.append(f"as {kind}: {error}")
             continue
-        taken = max(taken, audit.flow("examples").taken)
         if found and len(found) >= len(audit.rejected):
             return _said(kind, found)
         begun += [(kind, found)] if found else []
         problems += [f"as {kind}: {one['where']}: {one['detail']}" for one in audit.events.get("quarantined", [])[:1]]
     if begun:  # more bad rows than good ones; the kind that reads most
         return _said(*max(begun, key=lambda each: len(each[1])))
-    why = "\n".join(problems) if taken or problems else "it holds no row"
+    why = "\n".join(problems) or "it holds no row with a text and a label"
     raise DataError(f"{path}: what task it is for cannot be told; give --task\n{why}")
 
 

@@ -4,21 +4,16 @@ Text is decoded a block at a time; an element that is not whole yet is tried aga
 """
 
 import json
+import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
+
+from tunny.data.example import Row
 
 BLOCK = 1 << 20  # characters
 _NEAR = 64  # characters from the end of a block within which an error may only mean that the rest is still to come
-_SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")
 _decode = json.JSONDecoder().raw_decode
-
-
-class Element(NamedTuple):
-    """One element of the list: the line it begins on, its text, and its value."""
-
-    line: int
-    raw: str
-    value: Any
 
 
 class JSONProblem(ValueError):
@@ -37,6 +32,14 @@ def loads(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def parsed(line: int, text: str) -> Row:
+    """Return what a JSON text holds."""
+    try:
+        return Row(line, text, loads(text))
+    except ValueError as error:
+        return Row(line, text, problem=f"not valid JSON: {error}")
+
+
 def as_record(value: Any) -> dict[str, Any] | None:
     """Return what a record of a file means: an object, or a pair `["text", {"entities": [...]}]` as spaCy's training data has; else None."""
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict):
@@ -44,29 +47,25 @@ def as_record(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def elements(file: TextIO) -> Iterator[Element]:
+def elements(file: TextIO) -> Iterator[Row]:
     """Yield the elements of the list that the file holds; raise JSONProblem where it breaks."""
     stream = _Stream(file)
-    if stream.peek() != "[":
+    if stream.take() != "[":
         raise JSONProblem(stream.line, "expected a JSON list")
-    stream.skip()
-    if stream.peek() == "]":
-        stream.skip()
-        stream.end()
-        return
-    while True:
-        yield stream.element()
-        mark = stream.peek()
-        stream.skip()
-        if mark == "]":
-            stream.end()
-            return
-        if mark != ",":
+    mark = stream.take() if stream.peek() == "]" else ","
+    number = 0
+    while mark != "]":
+        number += 1
+        yield Row(number, *stream.value())
+        mark = stream.take()
+        if mark not in (",", "]"):
             raise JSONProblem(stream.line, f"expected , or ] after an element of the list, found {mark or 'the end of the file'!r}")
+    if rest := stream.peek():
+        raise JSONProblem(stream.line, f"expected the end of the file after the list, found {rest!r}")
 
 
 class _Stream:
-    """The part of the file that is in memory, and the place in it."""
+    """The part of the file that is in memory, and the line in it."""
 
     def __init__(self, file: TextIO):
         self._file = file
@@ -87,22 +86,21 @@ class _Stream:
     def peek(self) -> str:
         """Return the next character that is no white space, "" at the end."""
         while True:
-            while self._at < len(self._text):
-                letter = self._text[self._at]
-                if letter not in _SPACE:
-                    return letter
-                self.line += letter == "\n"
-                self._at += 1
-            if self._ended:
-                return ""
+            space = _SPACE.match(self._text, self._at).group()  # type: ignore[union-attr]
+            self.line += space.count("\n")
+            self._at += len(space)
+            if self._at < len(self._text) or self._ended:
+                return self._text[self._at : self._at + 1]
             self._more()
 
-    def skip(self) -> None:
-        """Go past the character that `peek` returned."""
-        self._at += 1
+    def take(self) -> str:
+        """Return what `peek` returns and go past it."""
+        mark = self.peek()
+        self._at += len(mark)
+        return mark
 
-    def element(self) -> Element:
-        """Return the next value."""
+    def value(self) -> tuple[str, Any]:
+        """Return the next value after its text."""
         self.peek()
         while True:
             try:
@@ -121,12 +119,6 @@ class _Stream:
                 raise JSONProblem(self.line, f"not readable JSON: {error}") from None
             self._more()
         raw = self._text[self._at : end]
-        found = Element(self.line, raw, value)
         self.line += raw.count("\n")
         self._at = end
-        return found
-
-    def end(self) -> None:
-        """Raise JSONProblem if anything but white space follows the list."""
-        if self.peek():
-            raise JSONProblem(self.line, f"expected the end of the file after the list, found {self.peek()!r}")
+        return raw, value

@@ -7,7 +7,6 @@ guess is an event of the audit. Finding costs one pass over the file.
 
 import codecs
 import contextlib
-import gzip
 import hashlib
 import io
 import re
@@ -22,8 +21,8 @@ import pyarrow as pa
 from tunny.core.errors import DataError, did_you_mean
 
 BLOCK = 1 << 20
+LOOKED_AT = 16 * BLOCK  # bytes of lines that are no ASCII, by which an encoding is told
 ESCAPE = "tunny.escape"  # for open_text: keep bytes that cannot be decoded as half surrogates
-DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, zipfile.BadZipFile)
 PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd"}
 FOREIGN = {b"BZh91AY": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"PK\x05\x06": "an empty zip"}
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig",
@@ -49,7 +48,7 @@ class Encoding(NamedTuple):
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, or a member of a zip archive named `ARCHIVE.zip/MEMBER`, unpacked; raise DataError where it is damaged."""
-    archive = next((parent for parent in path.parents if parent.is_file()), None)
+    archive = _archive_of(path)
     try:
         with contextlib.ExitStack() as stack:
             if archive is not None:
@@ -59,19 +58,22 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             head = file.read(8)
             file.seek(0)
             kind = packing(head)
-            if kind == "gzip":
-                file = stack.enter_context(gzip.open(path))
-            elif kind == "zip":
+            if kind == "zip":
                 file = _open_member(stack, path, members(path)[0])
-            elif kind == "zstd":
-                file = stack.enter_context(io.BufferedReader(_Zstd(path), BLOCK))
-            elif (foreign := next((name for mark, name in FOREIGN.items() if head.startswith(mark)), None)) is not None:
-                raise DataError(
-                    f"{path}: expected text, perhaps packed with gzip, zip or zstd; this is {foreign}. Unpack it or pack it anew."
-                )
+            elif kind is not None:
+                file = stack.enter_context(io.BufferedReader(pa.input_stream(str(path), compression=kind), BLOCK))
+            elif foreign := [name for mark, name in FOREIGN.items() if head.startswith(mark)]:
+                what = f"perhaps packed with gzip, zip or zstd; this is {foreign[0]}"
+                raise DataError(f"{path}: expected text, {what}. Unpack it or pack it anew.")
             yield file
-    except DAMAGED as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's; Arrow's of a broken file have no number
+            raise
         raise _damaged(path, error) from error
+
+
+def _archive_of(path: Path) -> Path | None:
+    return next((parent for parent in path.parents if parent.is_file()), None)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -103,28 +105,6 @@ def open_text(path: Path, encoding: str, errors: str = "strict", newline: str = 
         yield text
 
 
-class _Zstd(io.RawIOBase):
-    """pyarrow's unpacking of zstd as a file of Python's."""
-
-    def __init__(self, path: Path):
-        self._stream = pa.input_stream(str(path), compression="zstd")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        try:
-            data = self._stream.read(len(buffer))
-        except OSError as error:  # Arrow's word for broken frames
-            raise zlib.error(str(error)) from error
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-
 def packing(head: bytes) -> str | None:
     """Return how a file is packed by its first bytes: gzip, zip, zstd or None."""
     return next((kind for mark, kind in PACKED.items() if head.startswith(mark)), None)
@@ -147,7 +127,7 @@ def members(path: Path) -> list[str]:
 
 def member_of(path: Path) -> Path | None:
     """Return the path of a member `ARCHIVE.zip/MEMBER` where it is one; raise DataError for a member that is not there."""
-    archive = next((parent for parent in path.parents if parent.is_file()), None)
+    archive = _archive_of(path)
     if archive is None or not zipfile.is_zipfile(archive):
         return None
     name, there = str(path.relative_to(archive)), members(archive)
@@ -189,31 +169,22 @@ def _zeros(head: bytes) -> str | None:
 
 
 def _by_bytes(path: Path) -> Encoding:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with open_bytes(path) as file:
-        try:
-            while block := file.read(BLOCK):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-            return Encoding("utf-8-sig", "every byte fits it")
-        except UnicodeDecodeError:
+    with open_bytes(path) as file, contextlib.suppress(UnicodeDecodeError):
+        for _ in codecs.iterdecode(iter(lambda: file.read(BLOCK), b""), "utf-8"):
             pass
+        return Encoding("utf-8-sig", "every byte fits it")
+    lines = bytearray()
     with open_bytes(path) as file:
-        special = _cut(b"".join(_until(16 * BLOCK, (line for line in file if not line.isascii()))), 16 * BLOCK)
+        for line in file:
+            lines += b"" if line.isascii() else line
+            if len(lines) > LOOKED_AT:
+                break
+    special = _cut(bytes(lines), LOOKED_AT)
     rest, good = _MULTIBYTE.subn(b"", special)
     bad = len(rest.translate(None, _ASCII))
     if good >= bad:
         return Encoding("utf-8-sig", f"{good} characters fit it, {bad} bytes do not")
     return _guess(special)
-
-
-def _until(size: int, lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield lines until they are so many bytes."""
-    for line in lines:
-        yield line
-        size -= len(line)
-        if size <= 0:
-            return
 
 
 def _cut(text: bytes, size: int) -> bytes:

@@ -3,17 +3,18 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from tunny.core.errors import DataError
+from tunny.data.example import Origin
 from tunny.data.read import FORMATS
-from tunny.data.records import Row
 from tunny.data.source import Source
 
-Places = Mapping[int, Mapping[int, int]]  # number of the file -> line -> number of the new file
+Places = Mapping[Origin, int]  # of each row, the number of its new file
 
 
 def format_of(sources: Sequence[Source]) -> tuple[str, str]:
@@ -43,27 +44,21 @@ def deal_rows(sources: Sequence[Source], places: Places, folder: Path, names: Se
         for file in files:
             file.write("[" if as_list else "")
         for source in sources:
-            for row in _rows(source):
+            for row in FORMATS[source.format].rows(source):
                 if row.line == 0:
                     if head is not None and head.strip() != row.raw.strip():
                         raise DataError(f"{source.where(1)}: expected the columns of the first file, found others")
                     for file in files if head is None else ():
                         file.write(row.raw)
                     head = row.raw
-                elif (at := places.get(source.number, {}).get(row.line)) is not None:
+                elif (at := places.get(Origin(source.number, row.line))) is not None:
                     between = (",\n" if written[at] else "\n") if as_list else ""
                     files[at].write(between + (row.raw if as_list or row.raw.endswith("\n") else row.raw + "\n"))
                     written[at] += 1
         for file in files:
             file.write("\n]\n" if as_list else "")
-    wanted = sum(map(len, places.values()))
-    assert sum(written) == wanted, f"{wanted - sum(written)} rows were not found again"
+    assert sum(written) == len(places), f"{len(places) - sum(written)} rows were not found again"
     return paths
-
-
-def _rows(source: Source) -> Iterator[Row]:
-    reader = FORMATS[source.format].rows
-    return reader(source) if reader is not None else iter(())
 
 
 def _deal_parquet(sources: Sequence[Source], places: Places, paths: Sequence[Path]) -> None:
@@ -75,10 +70,9 @@ def _deal_parquet(sources: Sequence[Source], places: Places, paths: Sequence[Pat
         for source in sources:
             if pq.read_schema(source.path) != schema:
                 raise DataError(f"{source.path.name}: expected the columns and types of the first file, found others")
-            row, lines = 0, places.get(source.number, {})
+            lines = count(1)
             for batch in pq.ParquetFile(source.path).iter_batches(batch_size=4096):
-                taken = np.array([lines.get(row + at + 1, -1) for at in range(batch.num_rows)])
-                row += batch.num_rows
+                taken = np.array([places.get(Origin(source.number, next(lines)), -1) for _ in range(batch.num_rows)])
                 for at, writer in enumerate(writers):
                     writer.write_batch(batch.filter(pa.array(taken == at)))
 
@@ -90,7 +84,7 @@ def quoted(sources: Iterable[Source], rejected: Iterable[tuple[int, int, str]]) 
         by_file.setdefault(number, {}).setdefault(line, []).append(reason)
     for source in sources:
         wanted = by_file.get(source.number, {})
-        found = {row.line: row.raw for row in _rows(source) if row.line in wanted} if wanted else {}
+        found = {row.line: row.raw for row in FORMATS[source.format].rows(source) if row.line in wanted} if wanted else {}
         for line, reasons in sorted(wanted.items()):
             for reason in reasons:
                 entry = {"file": source.path.name, "line": line, "reason": reason, "row": found.get(line)}

@@ -9,37 +9,37 @@ import pyarrow as pa
 
 from tunny.core.errors import DataError
 from tunny.data.audit import Audit
-from tunny.data.example import Example
+from tunny.data.example import Example, Row
 from tunny.data.find import HUB, find_files, look_at
 from tunny.data.opening import digest
 from tunny.data.readers import conll, conllu, glue, hub, json_records, label_studio, plain, table
-from tunny.data.records import Row
+from tunny.data.records import line_rows
 from tunny.data.settings import DataSettings
-from tunny.data.source import Source
+from tunny.data.source import Source, units
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is read, and how its rows are taken out as they stand; no `rows` where they are no text."""
+    """How a format is read, and how its rows are taken out as they stand; no row where they are no text."""
 
     read: Callable[[Source], Iterator[Example]]
-    rows: Callable[[Source], Iterator[Row]] | None = None
-    ending: str = ""
+    rows: Callable[[Source], Iterator[Row]]
+    ending: str
 
 
 FORMATS: dict[str, Format] = {
     "conll": Format(conll.read, conll.rows, "conll"),
     "conllu": Format(conllu.read, conllu.rows, "conllu"),
-    "jsonl": Format(json_records.read_lines, json_records.line_rows, "jsonl"),
-    "spans": Format(json_records.read_lines, json_records.line_rows, "jsonl"),
-    "json": Format(json_records.read_list, json_records.list_rows, "json"),
+    "jsonl": Format(json_records.read, json_records.rows, "jsonl"),
+    "spans": Format(json_records.read, json_records.rows, "jsonl"),
+    "json": Format(json_records.read, json_records.rows, "json"),
     "csv": Format(table.read, table.rows, "csv"),
     "tsv": Format(table.read, table.rows, "tsv"),
-    "parquet": Format(table.read_parquet, None, "parquet"),
+    "parquet": Format(table.read_parquet, lambda source: iter(()), "parquet"),
     "label-studio": Format(label_studio.read, label_studio.rows, "json"),
     "glue": Format(glue.read, glue.rows, "tsv"),
-    "hub": Format(hub.read, None, "parquet"),
-    "text": Format(plain.read, plain.rows, "txt"),
+    "hub": Format(hub.read, lambda source: iter(()), "parquet"),
+    "text": Format(plain.read, line_rows, "txt"),
 }
 
 
@@ -53,25 +53,21 @@ def sources(
 ) -> Iterator[Source]:
     """Yield each file of the paths as a source, and note what it was taken for."""
     noted = set()
-    number = 0
-    for pattern in paths:
-        for path in find_files(pattern):
-            try:
-                looks = look_at(path, settings)
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-            if (looks.format, looks.reason) not in noted:  # a folder of a thousand annotations is one note
-                noted.add((looks.format, looks.reason))
-                audit.note(f"{path.name}: format {looks.format} ({looks.reason})")
-            encoding = looks.encoding
-            if encoding is not None and encoding.guessed:
-                audit.event("encodings guessed", path.name, f"{encoding.name} ({encoding.reason}); data.encoding settles it")
-            elif encoding is not None and encoding.name not in ("utf-8-sig", settings.encoding):
-                audit.note(f"{path.name}: encoding {encoding.name} ({encoding.reason})")
-            yield Source(
-                path, settings, kind, names, audit, labels_needed, encoding.name if encoding else "", looks.format.partition(":")[0], number
-            )
-            number += 1
+    for number, path in enumerate(path for pattern in paths for path in find_files(pattern)):
+        try:
+            looks = look_at(path, settings)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if (looks.format, looks.reason) not in noted:  # a folder of a thousand annotations is one note
+            noted.add((looks.format, looks.reason))
+            audit.note(f"{path.name}: format {looks.format} ({looks.reason})")
+        encoding = looks.encoding
+        if encoding is not None and encoding.guessed:
+            audit.event("encodings guessed", path.name, f"{encoding.name} ({encoding.reason}); data.encoding settles it")
+        elif encoding is not None and encoding.name not in ("utf-8-sig", settings.encoding):
+            audit.note(f"{path.name}: encoding {encoding.name} ({encoding.reason})")
+        form, name = looks.format.partition(":")[0], encoding.name if encoding else ""
+        yield Source(path, settings, kind, names, audit, labels_needed, name, form, number)
 
 
 def read(
@@ -84,13 +80,11 @@ def read(
     """
     paths = list(paths)
     number = 0
-    for example in islice(read_all(sources(paths, settings, kind, audit, names, labels_needed)), settings.max_examples):
+    found = read_all(sources(paths, settings, kind, audit, names, labels_needed))
+    for example in islice(found, settings.max_examples):
         number += 1
-        audit.give("examples")
-        if example.words:
-            audit.give("tokens", len(example.words))
-        if example.spans:
-            audit.give("spans", len(example.spans))
+        for unit, count in units(example):
+            audit.give(unit, count)
         yield example
     audit.settle()
     if not number and labels_needed:

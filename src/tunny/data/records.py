@@ -6,13 +6,14 @@ hold lists as JSON or, for tokens and tags, parted by spaces.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from tunny.data.cells import as_labels, as_list, as_meta, as_ranges, as_score, as_spans, as_text, shown
 from tunny.data.columns import USUAL, Columns, Key, find_columns
-from tunny.data.example import Example, Origin, Span
+from tunny.data.example import Example, Origin, Row, Span
+from tunny.data.sentences import find_scheme, read_sentence
 from tunny.data.source import Source
-from tunny.data.tags import Scheme, SchemeFinder, WordSpan, tags_to_spans
+from tunny.data.tags import Scheme, WordSpan
 
 Numbered = Iterator[tuple[int, Mapping[Any, Any]]]  # line and record
 _TAGS = 10_000  # tags whose names are kept at hand
@@ -20,11 +21,11 @@ Words = tuple[tuple[int, int], ...]
 Answer = tuple[tuple[Span, ...] | None, tuple[str, ...] | None, float | None]
 
 
-class Row(NamedTuple):
-    """A row as it stands in its file, and the line by which its example is known; line 0 is the head of the file."""
-
-    line: int
-    raw: str
+def line_rows(source: Source) -> Iterator[Row]:
+    """Yield each line that is not blank."""
+    for number, line in source.lines():
+        if line.strip():
+            yield Row(number, line + "\n")
 
 
 class RecordReader:
@@ -46,30 +47,28 @@ class RecordReader:
             source.audit.event("keys that come too late", source.where(line), f"{late}: the columns were chosen by the first rows")
         if self._unwanted(line, record):
             return
-        if relations := _cell(record, columns.relations):
+        if relations := record.get(columns.relations):
             number = len(relations) if isinstance(relations, list) else 1
             source.audit.take("relations", number)
             source.audit.drop("relations", "relations not used", source.where(line), f"{number} relations", number)
-        identity = _cell(record, columns.id)
+        identity = record.get(columns.id)
         name = str(identity) if identity not in (None, "") else source.where(line)
-        grouped = _cell(record, columns.document)
+        grouped = record.get(columns.document)
         document = None if grouped in (None, "") else str(grouped)
         try:
-            if columns.tokens is not None:
-                tokens = as_list(_cell(record, columns.tokens), "tokens")
-                tags = self.tags(record, line) if source.labels_needed and columns.tags is not None else None
-                entities = self._entities(record, len(tokens)) if source.labels_needed and columns.spans is not None else None
-                yield from read_sentence(source, line, name, tokens, tags, self.scheme, document, entities=entities)
+            if columns.tokens is None:
+                yield from source.accept(line, self._example(line, name, record, document))
                 return
-            example = self._example(line, name, record, document)
+            tokens = as_list(record.get(columns.tokens), "tokens")
+            tags = self.tags(record, line) if source.labels_needed and columns.tags is not None else None
+            entities = self._entities(record, len(tokens)) if source.labels_needed and columns.spans is not None else None
+            yield from read_sentence(source, line, name, tokens, tags, self.scheme, document, entities=entities)
         except ValueError as error:
             source.refuse(line, str(error))
-            return
-        yield from source.accept(line, example)
 
     def _unwanted(self, line: int, record: Mapping[Any, Any]) -> bool:
         """Count and leave out a row in another language, or one that an annotator did not accept."""
-        language, answer = _cell(record, self.columns.language), _cell(record, self.columns.answer)
+        language, answer = record.get(self.columns.language), record.get(self.columns.answer)
         wanted = self.source.settings.language
         if wanted is not None and language != wanted:
             why, detail = "other languages", f"{language!r}"
@@ -83,7 +82,7 @@ class RecordReader:
 
     def _entities(self, record: Mapping[Any, Any], num_tokens: int) -> list[WordSpan]:
         """Return entities given as [first token, last token, label], as GLiNER has them."""
-        found = [WordSpan(*span) for span in as_spans(_cell(record, self.columns.spans))]
+        found = [WordSpan(*span) for span in as_spans(record.get(self.columns.spans))]
         for first, last, label in found:
             if not 0 <= first <= last < num_tokens:
                 raise ValueError(f"expected an entity of tokens 0 to {num_tokens - 1}, found {first}-{last} ({label})")
@@ -91,7 +90,7 @@ class RecordReader:
 
     def tags(self, record: Mapping[Any, Any], line: int | None = None) -> list[str]:
         """Return the tags of a record as names; where a line is given, count those that `data.labels` leaves out."""
-        values = as_list(_cell(record, self.columns.tags), "tags")
+        values = as_list(record.get(self.columns.tags), "tags")
         try:
             found = [self._names[value] for value in values]
         except (KeyError, TypeError):
@@ -123,23 +122,23 @@ class RecordReader:
             except ValueError:
                 continue
 
-    def _example(self, line: int, name: str, record: Mapping[Key, Any], document: str | None) -> Example:
+    def _example(self, line: int, name: str, record: Mapping[Any, Any], document: str | None) -> Example:
         """Return the example of a record that has a text."""
         columns = self.columns
-        text = as_text(_cell(record, columns.text), "text")
-        second, meta, words = _cell(record, columns.text_b), as_meta(_cell(record, columns.meta)), None
+        text = as_text(record.get(columns.text), "text")
+        second, meta, words = record.get(columns.text_b), as_meta(record.get(columns.meta)), None
         text_b = None if second is None else as_text(second, "text_b")
         if meta or columns.words is not None:
             words = as_ranges(meta.get("words"), text)
             if words is not None:
                 del meta["words"]
             else:
-                words = as_ranges(_cell(record, columns.words), text)
+                words = as_ranges(record.get(columns.words), text)
             document = document or as_text(meta.pop("document", None), "the document") or None
         spans, labels, score = self._answer(record, words) if self.source.labels_needed else (None, None, None)
         return Example(name, text, spans, labels, score, text_b, document, words, meta, Origin(self.source.number, line))
 
-    def _answer(self, record: Mapping[Key, Any], words: Words | None) -> Answer:
+    def _answer(self, record: Mapping[Any, Any], words: Words | None) -> Answer:
         """Return the spans, labels or score of a record; None where its cell is empty."""
         columns, kind = self.columns, self.source.kind
         if columns.words is not None and columns.tags is not None:
@@ -147,7 +146,7 @@ class RecordReader:
             if words is None or len(words) != len(tags):
                 raise ValueError(f"expected one tag a word, found {len(words or ())} words and {len(tags)} tags")
             return tuple(Span(*word, tag) for word, tag in zip(words, tags, strict=True)), None, None
-        value = _cell(record, columns.spans if self.source.for_tokens else columns.label)
+        value = record.get(columns.spans if self.source.for_tokens else columns.label)
         if value is None or (isinstance(value, float) and math.isnan(value) and kind != "regress"):
             return None, None, None
         if self.source.for_tokens:
@@ -177,69 +176,3 @@ def read_records(source: Source, keys: Sequence[Key], records: Callable[[bool], 
         reader.scheme = find_scheme(source, reader.all_tags(records(False)))
     for line, record in records(True):
         yield from reader.read(line, record)
-
-
-def _cell(record: Mapping[Key, Any], key: Key | None) -> Any:
-    return None if key is None else record.get(key)
-
-
-def find_scheme(source: Source, sentences: Iterator[Sequence[str]]) -> Scheme:
-    """Look at all tags of a file and return their scheme; a tag that no scheme has goes to the reader, which rejects it."""
-    if source.kind == "pos" or not source.labels_needed:
-        return "none"
-    finder = SchemeFinder()
-    for tags in sentences:
-        try:
-            finder.see(tags)
-        except ValueError:
-            continue
-    scheme, reason = finder.found()
-    source.audit.note(f"{source.path.name}: tag scheme {scheme} ({reason})")
-    return scheme
-
-
-def read_sentence(
-    source: Source, line: int, name: str, tokens: Sequence[Any], tags: Sequence[str] | None, scheme: Scheme,
-    document: str | None = None, spaces: Sequence[bool] | None = None, entities: Sequence[WordSpan] | None = None,
-) -> Iterator[Example]:  # fmt: skip
-    """Join tokens into a text (by single spaces, or as `spaces` says), turn their tags or entities into character spans, and
-    yield the example if it is good. Raises ValueError where the numbers differ or a tag belongs to no scheme.
-    """
-    text, words = _joined(tokens, spaces)
-    spans: tuple[Span, ...] | None = None
-    repaired = 0
-    if tags is not None:
-        if len(tags) != len(words):
-            raise ValueError(f"expected one tag a token, found {len(words)} tokens and {len(tags)} tags")
-        if source.kind == "pos":
-            spans = tuple([Span(*word, tag) for word, tag in zip(words, tags, strict=True) if tag not in ("_", "")])
-        else:
-            entities, repaired = tags_to_spans(tags, scheme)
-    if entities is not None:
-        spans = tuple([Span(words[first][0], words[last][1], label) for first, last, label in entities])
-    example = Example(name, text, spans, document=document, words=tuple(words), origin=Origin(source.number, line))
-    for good in source.accept(line, example):
-        if repaired:
-            detail = f"{repaired} that break {scheme} start a span of their own"
-            source.audit.repair("tokens", "tags repaired", source.where(line), detail, repaired)
-        yield good
-
-
-def _joined(tokens: Sequence[Any], spaces: Sequence[bool] | None) -> tuple[str, list[tuple[int, int]]]:
-    """Return the text of tokens and the range of each; white space at the edges of a token is text, but not of the word."""
-    words = []
-    pieces: list[str] = []
-    position = 0
-    for number, token in enumerate(tokens):
-        piece = token if isinstance(token, str) else as_text(token, "a token")
-        inner = piece.strip() or piece
-        start = position if inner is piece else position + piece.index(inner)
-        words.append((start, start + len(inner)))
-        pieces.append(piece)
-        position += len(piece)
-        if spaces is None or spaces[number]:
-            pieces.append(" ")
-            position += 1
-    if pieces and (spaces is None or spaces[-1]):
-        pieces.pop()
-    return "".join(pieces), words

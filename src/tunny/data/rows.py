@@ -59,7 +59,3 @@ class Rows:
         split = int(self.split[row])
         where = f"{self._files[split][file]}:{line}" if 0 <= file < len(self._files[split]) else f"row {row - self.bounds[split] + 1}"
         return {"split": self.names[split], "where": where}
-
-    def by_split(self, some: Ints) -> dict[str, set[int]]:
-        """Return rows as they are numbered in their splits."""
-        return {name: set((some[self.split[some] == at] - self.bounds[at]).tolist()) for at, name in enumerate(self.names)}

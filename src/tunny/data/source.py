@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -25,6 +24,16 @@ from tunny.data.settings import TOKEN_KINDS, DataSettings
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _UNDECODED = re.compile(r"[\udc00-\udcff]")  # as open_text keeps bytes
 ESCAPED = ("json", "jsonl", "spans", "label-studio", "parquet", "hub")  # formats in which a NUL is a character like others
+
+
+def units(example: Example) -> list[tuple[str, int]]:
+    """Return how many examples, tokens and spans an example is, without what it has none of."""
+    counts = [("examples", 1)]
+    if example.words:
+        counts.append(("tokens", len(example.words)))
+    if example.spans:
+        counts.append(("spans", len(example.spans)))
+    return counts
 
 
 @dataclass(frozen=True)
@@ -94,11 +103,8 @@ class Source:
     def accept(self, line: int, example: Example, at: int | str | None = None) -> Iterator[Example]:
         """Yield the example if it is good, repaired where a stated rule says so; account for it in any case, at `at` where its place has a name."""
         at = line if at is None else at
-        self.audit.take("examples")
-        if example.words:
-            self.audit.take("tokens", len(example.words))
-        if example.spans:
-            self.audit.take("spans", len(example.spans))
+        for unit, number in units(example):
+            self.audit.take(unit, number)
         problem = self._problem(example)
         if problem or (self.labels_needed and not (example.text.strip() or (example.text_b or "").strip())):
             if problem:
@@ -125,9 +131,8 @@ class Source:
 
     def _drop_with(self, line: int | str, example: Example) -> None:
         """Account for what a left-out example held."""
-        for unit, held in (("tokens", example.words), ("spans", example.spans)):
-            if held:
-                self.audit.drop(unit, f"{unit} of rows left out", self.where(line), f"{len(held)} {unit}", len(held))
+        for unit, number in units(example)[1:]:
+            self.audit.drop(unit, f"{unit} of rows left out", self.where(line), f"{number} {unit}", number)
 
     def _problem(self, example: Example) -> str | None:
         """Say what is wrong with an example, or None."""
@@ -162,35 +167,29 @@ class Source:
         spans = example.spans or ()
         keep = self.settings.keep_labels
         if keep is not None:
-            others = [span for span in spans if span.label not in keep]
-            for span in others:
-                self.audit.drop("spans", "labels not kept", self.where(line), f"{span.start}-{span.end} ({span.label})")
+            for span in spans:
+                if span.label not in keep:
+                    self.audit.drop("spans", "labels not kept", self.where(line), _named(span))
             spans = tuple(span for span in spans if span.label in keep)
         if self.kind == "pos" or _are_whole(example.text, spans):
             return spans
-        trimmed: dict[Span, str] = {}  # span -> how it was written, "" where it is as it was
+        written: dict[Span, Span] = {}  # as it is kept, as it was written
         for span in spans:
             inner = example.text[span.start : span.end]
-            start = span.start + len(inner) - len(inner.lstrip())
-            end = span.end - (len(inner) - len(inner.rstrip()))
-            was = f"{span.start}-{span.end}"
-            whole = Span(start, end, span.label)
-            if start >= end:
-                self.audit.drop("spans", "spans of white space", self.where(line), f"{was} ({span.label}) left out")
-            elif whole in trimmed:
-                self.audit.drop("spans", "spans given twice", self.where(line), f"{was} ({span.label}) left out")
+            whole = Span(span.end - len(inner.lstrip()), span.start + len(inner.rstrip()), span.label)
+            if not inner.strip():
+                self.audit.drop("spans", "spans of white space", self.where(line), f"{_named(span)} left out")
+            elif whole in written:
+                self.audit.drop("spans", "spans given twice", self.where(line), f"{_named(span)} left out")
             else:
-                trimmed[whole] = "" if whole == span else was
-        kept = self._without_overlaps(line, sorted(trimmed))
+                written[whole] = span
+        kept = self._without_overlaps(line, [*written])
         for span in kept:
-            if trimmed[span]:
-                detail = f"{trimmed[span]} is now {span.start}-{span.end} ({span.label})"
-                self.audit.repair("spans", "spans trimmed", self.where(line), detail)
+            if span != (was := written[span]):
+                self.audit.repair("spans", "spans trimmed", self.where(line), f"{was.start}-{was.end} is now {_named(span)}")
         return kept
 
     def _without_overlaps(self, line: int | str, spans: list[Span]) -> tuple[Span, ...]:
-        if all(before.end <= after.start for before, after in pairwise(spans)):
-            return tuple(spans)
         rule = self.settings.overlaps
         key = (lambda s: (s.start - s.end, s.start, s.label)) if rule == "longest" else (lambda s: (s.start, -s.end, s.label))
         kept: list[Span] = []
@@ -199,13 +198,10 @@ class Source:
             if rival is None:
                 kept.append(span)
             elif rule == "stop":
-                raise DataError(
-                    f"{self.where(line)}: spans {rival.start}-{rival.end} ({rival.label}) and {span.start}-{span.end} "
-                    f"({span.label}) overlap. Set data.overlaps: longest or first to keep one of them."
-                )
+                both = f"spans {_named(rival)} and {_named(span)} overlap"
+                raise DataError(f"{self.where(line)}: {both}. Set data.overlaps: longest or first to keep one of them.")
             else:
-                detail = f"{span.start}-{span.end} ({span.label}) left out for {rival.start}-{rival.end} ({rival.label})"
-                self.audit.drop("spans", "spans overlapping", self.where(line), detail)
+                self.audit.drop("spans", "spans overlapping", self.where(line), f"{_named(span)} left out for {_named(rival)}")
         return tuple(sorted(kept))
 
     def name_of(self, value: Any) -> str:
@@ -242,6 +238,10 @@ class Source:
     def for_tokens(self) -> bool:
         """Whether the task labels tokens."""
         return self.kind in TOKEN_KINDS
+
+
+def _named(span: Span) -> str:
+    return f"{span.start}-{span.end} ({span.label})"
 
 
 def _are_whole(text: str, spans: tuple[Span, ...]) -> bool:

@@ -1,6 +1,6 @@
 """What may be wrong with labelled data, with places to look at: copies, contradictions, leaks, odd and missing labels, encodings.
 
-Suspects come as `check` gives them, the most suspicious first. `repeated` and `conflicting` say which rows a repair would leave out.
+Suspects come as `check` gives them, the most suspicious first. `surplus` says which rows a repair would leave out.
 """
 
 from collections import Counter, defaultdict
@@ -36,7 +36,7 @@ def _suspects(rows: Rows, found: Sequence[Suspect], number: int, concerned: int)
 def _described(rows: Rows, places: Sequence[Place]) -> list[Findings]:
     """Return split, place in the file, excerpt and label of each place: of a row what is labelled otherwise than in the others."""
     taken = list(rows.take(np.array([row for row, _ in places], np.int64), "text", "text_b", "spans", "labels", "score", "file", "line"))
-    labels = [_answer(row) if start < 0 else _label_at(row, start) for (_, start), row in zip(places, taken, strict=True)]
+    labels = [_labels(row, start) for (_, start), row in zip(places, taken, strict=True)]
     common = set(labels[0]).intersection(*labels) if labels and any(set(some) != set(labels[0]) for some in labels) else set()
     found = []
     for (number, start), row, some in zip(places, taken, labels, strict=True):
@@ -46,14 +46,13 @@ def _described(rows: Rows, places: Sequence[Place]) -> list[Findings]:
     return found
 
 
-def _answer(row: Mapping[str, Any]) -> list[str]:
+def _labels(row: Mapping[str, Any], start: int) -> list[str]:
+    """Return the labels of the spans that start at a place of a row, or all that the row is labelled as."""
+    if start != ROW:
+        return [span["label"] for span in row["spans"] or () if span["start"] == start]
     if row["spans"] is not None:
         return [f"{row['text'][span['start'] : span['end']]} {span['label']}" for span in row["spans"]]
     return sorted(row["labels"] or ()) if row["score"] is None else [f"{row['score']:g}"]
-
-
-def _label_at(row: Mapping[str, Any], start: int) -> list[str]:
-    return [span["label"] for span in row["spans"] or () if span["start"] == start]
 
 
 # -- the same and nearly the same --------------------------------------------------------------------------------------
@@ -91,21 +90,20 @@ def _several(group: Ints, values: Ints) -> NDArray[np.bool_]:
     return np.asarray(low[group] != high[group])
 
 
-def repeated(splits: Mapping[str, Split]) -> dict[str, set[int]]:
-    """Return the rows of each split whose texts and labels stand elsewhere too.
+def surplus(splits: Mapping[str, Split]) -> dict[str, dict[int, str]]:
+    """Return the rows of each split that a repair leaves out, with the reason: copies, and all whose texts stand with other labels too.
 
-    The copy in test data stays, else that in validation data; within a split the first.
+    Of copies the one in test data stays, else that in validation data; within a split the first.
     """
     rows = Rows(splits)
     labels, ranks = answers(rows), np.array([_rank(name) for name in rows.names])[rows.split]
     order = np.lexsort((ranks, labels, rows.first))  # stable: rows of one rank keep their order
-    return rows.by_split(order[1:][(np.diff(rows.first[order]) == 0) & (np.diff(labels[order]) == 0)])
-
-
-def conflicting(splits: Mapping[str, Split]) -> dict[str, set[int]]:
-    """Return the rows of each split whose texts stand somewhere with other labels."""
-    rows = Rows(splits)
-    return rows.by_split(np.flatnonzero(_several(rows.first, answers(rows))))
+    again = order[1:][(np.diff(rows.first[order]) == 0) & (np.diff(labels[order]) == 0)]
+    found: dict[str, dict[int, str]] = {name: {} for name in rows.names}
+    for some, how in ((again, ""), (np.flatnonzero(_several(rows.first, labels)), " with other labels")):
+        for row, split in zip(some.tolist(), rows.split[some].tolist(), strict=True):
+            found[rows.names[split]][row - int(rows.bounds[split])] = f"the same text stands elsewhere{how}"
+    return found
 
 
 # -- what splits share -------------------------------------------------------------------------------------------------

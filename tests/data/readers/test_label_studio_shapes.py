@@ -27,7 +27,7 @@ def spans(*results):
 
 def rows_of(path, **settings):
     (source,) = sources([str(path)], DataSettings(format="label-studio", **settings), "ner", Audit(), None, True)
-    return [tuple(row) for row in FORMATS["label-studio"].rows(source)]
+    return [(row.line, row.raw) for row in FORMATS["label-studio"].rows(source)]
 
 
 HELD = task(annotation(*LABELLED))

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tunny.core.errors import DataError
-from tunny.data.example import Example
-from tunny.data.records import Numbered, Row, read_records
+from tunny.data.example import Example, Row
+from tunny.data.records import Numbered, read_records
 from tunny.data.source import Source
 
 _BINARY = ("0", "1")
@@ -55,8 +55,7 @@ def read(source: Source) -> Iterator[Example]:
     source = replace(source, settings=source.settings.model_copy(update={"text": text, "text_b": text_b, "label": label}))
 
     def records(report: bool) -> Numbered:
-        for line, raw in rows(source):
-            cells = raw.removesuffix("\n").split("\t")
+        for line, raw, cells, _ in rows(source):
             record = dict(zip(columns, cells, strict=False))
             good = len(cells) == len(columns) and (not labels or not source.labels_needed or record[label] in labels)
             if good and line:
@@ -74,7 +73,8 @@ def rows(source: Source) -> Iterator[Row]:
     columns = _columns(source)
     for line, text in source.lines():
         if text:
-            yield Row(0 if line == 1 and text.split("\t") == columns else line, text + "\n")
+            cells = text.split("\t")
+            yield Row(0 if line == 1 and cells == columns else line, text + "\n", cells)
 
 
 def _columns(source: Source) -> list[str]:

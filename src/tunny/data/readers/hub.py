@@ -51,11 +51,8 @@ def _load(path: Path) -> Any:
     if str(path).startswith("hub:") and wanted is None:
         raise DataError(f"{path}: expected hub:OWNER/NAME[:CONFIG][@REVISION][#SPLIT]")
     try:
-        data = (
-            datasets.load_dataset(**wanted.groupdict(), keep_in_memory=False)
-            if wanted
-            else datasets.load_from_disk(str(path), keep_in_memory=False)
-        )
+        named, load = (wanted.groupdict(), datasets.load_dataset) if wanted else ({"dataset_path": str(path)}, datasets.load_from_disk)
+        data = load(**named, keep_in_memory=False)
     except Exception as error:  # whatever the library and the network raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DataError(f"{path}: cannot be loaded as a data set: {reason}") from error

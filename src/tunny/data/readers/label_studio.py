@@ -14,9 +14,8 @@ from typing import Any
 from tunny.core.errors import DataError, did_you_mean
 from tunny.data.agreement import Agreement
 from tunny.data.cells import shown
-from tunny.data.example import Example
-from tunny.data.readers.label_studio_shapes import KNOWN_KEYS, Answer, Task, Unused, plain, tasks
-from tunny.data.records import Row
+from tunny.data.example import Example, Row
+from tunny.data.readers.label_studio_shapes import KNOWN_KEYS, Answer, Unused, plain, tasks
 from tunny.data.source import Source
 
 _ADDRESS = re.compile(r"([\w+.-]+:/)?/\S+")  # of an image or a sound, which are no texts
@@ -39,7 +38,7 @@ def read(source: Source) -> Iterator[Example]:
 
 def rows(source: Source) -> Iterator[Row]:
     """Yield the text of each task; of a table all its rows, after the head."""
-    yield from (Row(task.place, task.raw) for task in tasks(source, report=False))
+    return tasks(source, report=False)
 
 
 class _Reader:
@@ -51,17 +50,17 @@ class _Reader:
         self.controls: set[str] = set()
         self.ids: set[int | str] = set()
 
-    def read(self, task: Task) -> Iterator[Example]:
+    def read(self, task: Row) -> Iterator[Example]:
         """Yield the examples of a task and account for it; a task is left out for the reason that its example is."""
         number = "" if task.problem else plain(task.value.get("id"))
-        at = f"task {number[:60]}" if number else task.place
+        at = f"task {number[:60]}" if number else task.line
         if at in self.ids:
             self.audit.event("task ids twice", self.source.where(at), "all of them are kept")
         self.ids.add(at)
         self.audit.take("tasks")
         dropped = self.audit.flow("examples").dropped
         before, given = Counter(dropped), 0
-        for given, example in enumerate(self._guarded(task.place, at, self._examples(task, at)), 1):
+        for given, example in enumerate(self._guarded(task.line, at, self._examples(task, at)), 1):
             self.audit.give("tasks", given == 1)
             yield example
         if not given:
@@ -77,7 +76,7 @@ class _Reader:
         except ValueError as error:
             self.source.refuse(place, str(error), at)
 
-    def _examples(self, task: Task, at: int | str) -> Iterator[Example]:
+    def _examples(self, task: Row, at: int | str) -> Iterator[Example]:
         if task.problem:
             raise ValueError(task.problem)
         source, where = self.source, self.source.where(at)
@@ -97,12 +96,12 @@ class _Reader:
         used = {id(answer) for group in groups for answer in group}
         self._leave("annotations not chosen", where, [answer.annotation for answer in answers if id(answer) not in used])
         if not source.labels_needed:
-            yield from source.accept(task.place, blank, at)
+            yield from source.accept(task.line, blank, at)
         for group in groups:
             name = f"{blank.id}#{group[0].name}" if self.wanted.annotators == "each" else blank.id
-            yield from self._guarded(task.place, at, self._labelled(task.place, at, replace(blank, id=name), group))
+            yield from self._guarded(task.line, at, self._labelled(task.line, at, replace(blank, id=name), group))
 
-    def _usable(self, task: Task, where: str) -> list[dict[str, Any]]:
+    def _usable(self, task: Row, where: str) -> list[dict[str, Any]]:
         """Return the annotations that were not cancelled; account for the others, for drafts and predictions."""
         found = task.value.get("annotations") or task.value.get("completions") or []
         if not isinstance(found, list) or not all(isinstance(one, dict) and isinstance(one.get("result") or [], list) for one in found):
@@ -113,7 +112,7 @@ class _Reader:
         self._leave("annotations cancelled", where, [one for one in found if one.get("was_cancelled") or one.get("skipped")])
         return [one for one in found if not one.get("was_cancelled") and not one.get("skipped")]
 
-    def _blank(self, task: Task, usable: Sequence[Any]) -> Example:
+    def _blank(self, task: Row, usable: Sequence[Any]) -> Example:
         """Return the example of a task without its labels."""
         wanted, data = self.wanted, task.value["data"]
         language = data.get("lang", data.get("language"))
@@ -134,7 +133,7 @@ class _Reader:
                 raise ValueError(f"expected a text as {key} in data, found {shown(data.get(key))}; there are: {there}. Set data.{setting}")
         number = task.value.get("id") if plain(task.value.get("id")) else None
         known = map(data.get, (wanted.id, *KNOWN_KEYS[:4]))
-        name = next(filter(None, map(plain, (*known, number, self.source.where(task.place)))))
+        name = next(filter(None, map(plain, (*known, number, self.source.where(task.line)))))
         document = name if wanted.group_by is None else str(data[wanted.group_by])
         others = {key: value for key, value in data.items() if key not in (keys["text"], keys["text_b"])}
         meta = {"task": number, "text": keys["text"], "data": others}

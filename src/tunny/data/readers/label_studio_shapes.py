@@ -11,12 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import groupby
-from typing import Any, NamedTuple
+from itertools import chain, groupby, islice
+from typing import Any
 
 from tunny.data.cells import as_score, shown
-from tunny.data.example import Span
-from tunny.data.json_stream import loads
+from tunny.data.example import Row, Span
+from tunny.data.json_stream import loads, parsed
 from tunny.data.readers.json_records import list_elements
 from tunny.data.readers.table import Table
 from tunny.data.source import Source
@@ -32,77 +32,63 @@ _LESSER = "rows of JSON-MIN and tables hold no cancelled annotations, drafts, pr
 _SPACE = re.compile(r"\\n|\s+")
 
 
-class Task(NamedTuple):
-    """A task: its number or line, its text as it stands, its value as the JSON export has it, or what is wrong with it."""
-
-    place: int
-    raw: str
-    value: Any = None
-    problem: str = ""
-
-
 class Unused(Exception):
     """A thing that is left out though nothing is wrong with it: the reason and the detail."""
 
 
-def tasks(source: Source, report: bool) -> Iterator[Task]:
+def tasks(source: Source, report: bool) -> Iterator[Row]:
     """Yield the tasks of a file in order; of a table its head first, at the place 0, unless bad rows are to be reported."""
     controls = {source.settings.control or ""}
     in_table = False
-    for row_id, group in groupby(_elements(source, report), lambda task: _row_id(task) or task.place):
+    for row_id, group in groupby(_elements(source, report), lambda task: _row_id(task) or task.line):
         same = list(group)
-        in_table |= not same[0].place
+        in_table |= not same[0].line
         if isinstance(row_id, str):
             raw = ("" if in_table else ",\n").join(row.raw for row in same)
-            yield Task(same[0].place, raw, _of_rows(source, [row.value for row in same], controls, in_table))
+            yield Row(same[0].line, raw, _of_rows(source, [row.value for row in same], controls, in_table))
             source.audit.note(f"{source.path.name}: {_LESSER}")
-        elif same[0].place or not report:
-            yield same[0] if same[0].problem or not same[0].place else _whole(same[0])
+        elif same[0].line or not report:
+            yield same[0] if same[0].problem or not same[0].line else _whole(same[0])
 
 
-def _elements(source: Source, report: bool) -> Iterator[Task]:
+def _elements(source: Source, report: bool) -> Iterator[Row]:
     with source.text(newline="") as file:
         head = file.read(1 << 12).lstrip("\ufeff \t\r\n")
     if head.startswith("["):
-        yield from (Task(number, element.raw, element.value) for number, element in enumerate(list_elements(source, report), 1))
+        yield from list_elements(source, report)
     elif head.startswith("{"):
-        lines = (_parsed(number, line) for number, line in source.lines() if line.strip())
+        lines = (parsed(number, line) for number, line in source.lines() if line.strip())
         first, second = next(lines), next(lines, None)
         if second is not None and not (first.problem and second.problem):  # an object a line
-            yield from (first, second, *lines)
+            yield from chain((first, second), lines)
         else:
             with source.text(newline="") as file:
-                yield _parsed(1, file.read())
+                yield parsed(1, file.read())
     elif "annotation_id" in head.partition("\n")[0]:
         yield from _table(source, "\t" if "\t" in head.partition("\n")[0] else ",")
     else:
-        yield Task(1, head, problem=f"expected a JSON, CSV or TSV export of Label Studio, found {shown(head) if head else 'nothing'}")
+        yield Row(1, head, problem=f"expected a JSON, CSV or TSV export of Label Studio, found {shown(head) if head else 'nothing'}")
 
 
-def _parsed(place: int, text: str) -> Task:
-    try:
-        return Task(place, text, loads(text))
-    except ValueError as error:
-        return Task(place, text, problem=f"not valid JSON: {error}")
+def _table(source: Source, delimiter: str) -> Iterator[Row]:
+    wanted = source.settings
+    quoting = "csv" if wanted.quoting == "auto" else wanted.quoting  # cells of several lines are always quoted
+    settings = wanted.model_copy(update={"quoting": quoting, "header": True, "delimiter": wanted.delimiter or delimiter})
+    table = Table(replace(source, settings=settings))
+    rows = table.cells()
+    yield from (row._replace(line=0, value=None) for row in islice(rows, 1))
+    for row in rows:
+        problem = table.problem(row)
+        yield Row(row.line, row.raw, None if problem else dict(zip(table.names, row.value, strict=True)), problem)
 
 
-def _table(source: Source, delimiter: str) -> Iterator[Task]:
-    quoting = "csv" if source.settings.quoting == "auto" else source.settings.quoting  # cells of several lines are always quoted
-    settings = source.settings.model_copy(update={"quoting": quoting, "header": True})
-    table = Table(replace(source, settings=settings), source.settings.delimiter or delimiter)
-    for number, (line, raw, cells, problem) in enumerate(table.cells()):
-        if len(cells) != len(table.names):
-            problem = problem or f"expected {len(table.names)} columns as in the first row, found {len(cells)}"
-        yield Task(line if number else 0, raw, None if problem or not number else dict(zip(table.names, cells, strict=True)), problem)
-
-
-def _row_id(task: Task) -> str:
+def _row_id(task: Row) -> str:
     """Return by what the rows of one task are known, "" where the element is no row."""
     row = task.value if isinstance(task.value, dict) else {}
-    return "" if not row.keys() >= _ROW or isinstance(row.get("data"), dict) else plain(row.get("id")) or f"row {task.place}"
+    return "" if not row.keys() >= _ROW or isinstance(row.get("data"), dict) else plain(row.get("id")) or f"row {task.line}"
 
 
-def _whole(task: Task) -> Task:
+def _whole(task: Row) -> Row:
     """Return a task as it is, or that of a single annotation."""
     value = task.value
     if not isinstance(value, dict):

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from tunny.core.errors import DataError
 from tunny.data.example import Example
-from tunny.data.records import Row
 from tunny.data.source import Source
 
 
@@ -20,10 +19,3 @@ def read(source: Source) -> Iterator[Example]:
             source.audit.count("blank lines")
         else:
             yield from source.accept(number, Example(source.where(number), line))
-
-
-def rows(source: Source) -> Iterator[Row]:
-    """Yield each line that is not blank."""
-    for number, line in source.lines():
-        if line.strip():
-            yield Row(number, line + "\n")

@@ -10,12 +10,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple
 
 from tunny.core.errors import DataError
 from tunny.data.columns import Key
-from tunny.data.example import Example
-from tunny.data.records import Numbered, Row, read_records
+from tunny.data.example import Example, Row
+from tunny.data.records import Numbered, read_records
 from tunny.data.source import Source
 
 _LIMIT = 1 << 30  # characters of a cell
@@ -24,27 +23,26 @@ _SENTENCE = ("sentence #", "sentence_id", "sentence_number")  # columns that num
 _WORD, _TAG = ("word", "token"), ("tag", "ner_tag", "label")
 
 
-class Cells(NamedTuple):
-    """A row of a table: the line it starts on, its text with line ends, and its cells or what is wrong with it."""
-
-    line: int
-    raw: str
-    cells: list[str]
-    problem: str = ""
-
-
 def read(source: Source) -> Iterator[Example]:
     """Yield the examples of a file of rows parted by tabs (tsv), commas or what is found (csv), or as `data.delimiter` says."""
-    yield from _table(source).read()
+    table = Table(source)
+    if table.words is not None:
+        sentence, word, tag = (None if column is None else table.names[column] for column in table.words)
+        about = f"each row is a word ({word}), a sentence begins where {sentence} has another value; tags = {tag}"
+        source.audit.note(f"{source.path.name}: {about}")
+        settings = source.settings.model_copy(update={"tokens": None, "tags": None})
+        yield from read_records(replace(source, settings=settings), ("tokens", "tags"), table.records)
+    elif table.names:
+        yield from read_records(source, table.names, table.records)
 
 
 def rows(source: Source) -> Iterator[Row]:
-    """Yield the rows of such a file as they stand, its header as line 0."""
-    yield from _table(source).rows()
-
-
-def _table(source: Source) -> "Table":
-    return Table(source, source.settings.delimiter or ("\t" if source.format == "tsv" else _sniff(source)))
+    """Yield the rows of such a file as they stand, its header as line 0, of words those of a sentence together."""
+    table = Table(source)
+    if table.has_header:
+        yield next(table.cells())._replace(line=0)
+    for group in table.groups():
+        yield Row(group[0].line, "".join(row.raw for row in group))
 
 
 def read_parquet(source: Source) -> Iterator[Example]:
@@ -73,62 +71,48 @@ def read_parquet(source: Source) -> Iterator[Example]:
 class Table:
     """A file of delimited rows: its columns, and how often one likes its records."""
 
-    def __init__(self, source: Source, delimiter: str):
+    def __init__(self, source: Source):
         self.source = source
-        self.delimiter = delimiter
-        self.quoted = _is_quoted(source, delimiter)
+        self.delimiter = source.settings.delimiter or ("\t" if source.format == "tsv" else _sniff(source))
+        self.quoted = _is_quoted(source, self.delimiter)
         first = next(self.cells(), None)
         self.has_header = first is not None and source.settings.header
         if first is not None and first.problem:
             raise DataError(f"{source.where(first.line)}: {first.problem}")
-        self.names: Sequence[Key] = [] if first is None else first.cells if self.has_header else list(range(len(first.cells)))
+        self.names: Sequence[Key] = [] if first is None else first.value if self.has_header else list(range(len(first.value)))
         if len(set(self.names)) != len(self.names):
             raise DataError(f"{source.where(1)}: two columns have the same name: {', '.join(map(str, self.names))}")
         self.words = _word_columns(source, self.names)
-
-    def read(self) -> Iterator[Example]:
-        """Yield the examples."""
-        if self.words is not None:
-            sentence, word, tag = (None if column is None else self.names[column] for column in self.words)
-            about = f"each row is a word ({word}), a sentence begins where {sentence} has another value; tags = {tag}"
-            self.source.audit.note(f"{self.source.path.name}: {about}")
-            settings = self.source.settings.model_copy(update={"tokens": None, "tags": None})
-            yield from read_records(replace(self.source, settings=settings), ("tokens", "tags"), self.records)
-        elif self.names:
-            yield from read_records(self.source, self.names, self.records)
 
     def records(self, report: bool) -> Numbered:
         """Yield `(line, record)`; rows of another width are bad ones."""
         for group in self.groups():
             line = group[0].line
-            bad = next((row for row in group if row.problem or len(row.cells) != len(self.names)), None)
-            if bad is not None and report:
-                self.source.refuse(line, bad.problem or self._width_problem(bad), bad.line)
-            elif bad is None and self.words is None:
-                yield line, dict(zip(self.names, group[0].cells, strict=True))
-            elif bad is None and self.words is not None:
+            bad = next((row for row in group if self.problem(row)), None)
+            if bad is not None:
+                if report:
+                    self.source.refuse(line, self.problem(bad), bad.line)
+            elif self.words is None:
+                yield line, dict(zip(self.names, group[0].value, strict=True))
+            else:
                 _, word, tag = self.words
-                tags = None if tag is None else [row.cells[tag] for row in group]
-                yield line, {"tokens": [row.cells[word] for row in group], "tags": tags}
+                tags = None if tag is None else [row.value[tag] for row in group]
+                yield line, {"tokens": [row.value[word] for row in group], "tags": tags}
 
-    def _width_problem(self, row: Cells) -> str:
+    def problem(self, row: Row) -> str:
+        """Return what is wrong with a row, "" where it is a good one."""
+        if row.problem or len(row.value) == len(self.names):
+            return row.problem
         more = row.raw.count("\n") - 1
         lines = f" in lines {row.line} to {row.line + more}" if more > 0 else ""
         advice = "Set data.delimiter or data.quoting if the file is written otherwise"
-        return f"expected {len(self.names)} columns as in the first row, found {len(row.cells)}{lines}. {advice}"
+        return f"expected {len(self.names)} columns as in the first row, found {len(row.value)}{lines}. {advice}"
 
-    def rows(self) -> Iterator[Row]:
-        """Yield the rows as they stand in the file, of words those of a sentence together."""
-        if self.has_header:
-            yield Row(0, next(self.cells()).raw)
-        for group in self.groups():
-            yield Row(group[0].line, "".join(row.raw for row in group))
-
-    def groups(self) -> Iterator[list[Cells]]:
+    def groups(self) -> Iterator[list[Row]]:
         """Yield the rows of each example below the header: one, or where a row is a word those of a sentence."""
-        group: list[Cells] = []
+        group: list[Row] = []
         for row in islice(self.cells(), self.has_header, None):
-            if group and (self.words is None or self._begins(row.cells, group[-1].cells, self.words[0])):
+            if group and (self.words is None or self._begins(row.value, group[-1].value, self.words[0])):
                 yield group
                 group = []
             group.append(row)
@@ -140,12 +124,12 @@ class Table:
         number = cells[column].strip() if column < len(cells) else ""
         return bool(number) and not (column < len(before) and number == before[column].strip())
 
-    def cells(self) -> Iterator[Cells]:
+    def cells(self) -> Iterator[Row]:
         """Yield the rows; blank lines are none, line breaks inside quotes stay as they are."""
         if not self.quoted:
             for number, line in self.source.lines():
                 if line:
-                    yield Cells(number, line + "\n", line.split(self.delimiter))
+                    yield Row(number, line + "\n", line.split(self.delimiter))
             return
         csv.field_size_limit(_LIMIT)
         lines = self.source.lines(ends=True)
@@ -159,25 +143,21 @@ class Table:
                     raise csv.Error(f"a quote stands open for {_LONGEST:,} lines")
                 yield line[1]
 
-        reader = None
         while True:
-            reader = reader or csv.reader(feed(), delimiter=self.delimiter, strict=True)
-            taken.clear()
             try:
-                row = next(reader, None)
+                for row in csv.reader(feed(), delimiter=self.delimiter, strict=True):
+                    if row:
+                        yield Row(taken[0][0], "".join(raw for _, raw in taken), row)
+                    taken.clear()
+                return
             except csv.Error as error:
                 start, raw = taken[0]
                 problem = f"{error} in lines {start} to {taken[-1][0]}. Set data.quoting: none if quotes do not enclose cells"
                 if self.source.settings.on_error == "stop":
                     raise DataError(f"{self.source.where(start)}: {problem}.") from error
-                yield Cells(start, raw, [], problem)
+                yield Row(start, raw, [], problem)
                 waiting.extendleft(reversed(taken[1:]))  # only the first line is bad for certain
-                reader = None
-                continue
-            if row is None:
-                return
-            if row:
-                yield Cells(taken[0][0], "".join(raw for _, raw in taken), row)
+                taken.clear()
 
 
 def _word_columns(source: Source, names: Sequence[Key]) -> tuple[int, int, int | None] | None:
