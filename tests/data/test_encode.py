@@ -4,228 +4,47 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tests.tiny import SENTENCES, TOKENIZERS, make_tokenizer
+from tests.data.encoding import PIECES, TOKENIZER, encoder, found_in, kinds, rows_of, tokenised
+from tests.tiny import SENTENCES, make_tokenizer
 from tunny.core.errors import DataError, ModelError
 from tunny.data.audit import Audit
-from tunny.data.encode import IGNORED, Encoder, assign_pieces, check_window, window_bounds
-from tunny.data.example import Example, Span
+from tunny.data.encode import Encoder, check_window
+from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.settings import EncodeSettings
-from tunny.data.store import WindowColumns
-from tunny.data.tags import tags_to_spans
-from tunny.data.words import words_of
 
-NER = LabelSet("ner", ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))
 CLASSES = LabelSet("classify", ("no", "yes"))
-TOKENIZER = {kind: make_tokenizer(kind) for kind in TOKENIZERS}
-PIECES = [
-    "Marie", "Warsaw", "turbot", "Göteborg", "lighthouse", "can't", "naïve", "I", "ſt", "ﬁn", "İstanbul", "ẞ", "12.50", "…", ",", "!?", "\"",
-    "\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\x00", "\x1c", "\x85", "\xa0", "\u2009", "\u3000", " ", "  ", "\t", "\n", "\r\n",
-    "👨\u200d👩\u200d👧", "🇩🇪", "❤️", "👍🏽", "e\u0301", "\u0301", "क्षि", "שלום", "القاهرة", "东京都", "ニュース", "한국어", "ไทย", "𝔘𝔫𝔦", "½", "㎏", "#", "_",
-]  # fmt: skip
-TEXTS = st.one_of(
-    st.lists(st.sampled_from(PIECES), max_size=14).map("".join), st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
-)
-WORDS = st.lists(st.one_of(st.sampled_from(PIECES), st.just("")), max_size=10)
-kinds = pytest.mark.parametrize("kind", TOKENIZERS)
-properties = settings(max_examples=60)
-
-
-def encoder(kind="wordpiece-uncased", **wanted):
-    return Encoder(TOKENIZER[kind].backend_tokenizer, EncodeSettings(**{"max_tokens": 64, "stride": 16, **wanted}))
-
-
-def rows_of(made, examples, labels=NER, audit=None):
-    columns = WindowColumns(made.encode(examples, labels, audit or Audit()))
-    return [columns[row] for row in range(len(columns))]
-
-
-def tokenised(words, gaps=" "):
-    text, ranges = "", []
-    for word in words:
-        ranges.append((len(text), len(text) + len(word)))
-        text += word + gaps
-    return Example("x", text, words=tuple(ranges))
-
-
-def found_in(text):
-    return Example("x", text)
-
-
-EXAMPLES = st.one_of(TEXTS.map(found_in), WORDS.map(tokenised), WORDS.map(lambda words: tokenised(words, "")))
-
-
-# -- words and pieces --------------------------------------------------------------------------------------------------
-
-
-@kinds
-@properties
-@given(examples=st.lists(EXAMPLES, min_size=1, max_size=3))
-def test_every_word_is_exactly_one_of_owned_joined_and_mute(kind, examples):
-    audit = Audit()
-    windows = rows_of(encoder(kind), examples, audit=audit)
-    for row, example in enumerate(examples):
-        mine = [window for window in windows if window.example == row]
-        owned = [int(word) for window in mine for word in window.words if word >= 0]
-        joined = [int(word) for window in mine for word in window.joined]
-        assert len(set(owned + joined)) == len(owned) + len(joined)
-        assert set(owned + joined) <= set(range(len(words_of(example))))
-    assert audit.counts["words"] == sum(len(words_of(example)) for example in examples)
-
-
-@kinds
-@properties
-@given(examples=st.lists(EXAMPLES, min_size=1, max_size=3))
-def test_the_first_piece_of_a_word_overlaps_it_and_no_earlier_piece_begins_in_it(kind, examples):
-    encodings = encoder(kind).tokenizer.encode_batch([example.text for example in examples], add_special_tokens=False)
-    words = [words_of(example) for example in examples]
-    for example, ranges, encoding, (own, first) in zip(
-        examples, words, encodings, assign_pieces(examples, words, encodings)[0], strict=True
-    ):
-        for piece in np.nonzero(first)[0]:
-            start, end = encoding.offsets[piece]
-            word_start, word_end = ranges[own[piece]]
-            assert example.text[max(start, word_start) : min(end, word_end)].strip()
-            assert not any(
-                word_start <= s + len(example.text[s:e]) - len(example.text[s:e].lstrip()) < min(word_end, e)
-                for s, e in encoding.offsets[:piece]
-            )
-
-
-@kinds
-@properties
-@given(example=EXAMPLES)
-def test_a_mute_word_is_overlapped_by_no_piece_and_a_joined_one_shares_a_piece_of_the_word_before(kind, example):
-    words = words_of(example)
-    (encoding,) = encoder(kind).tokenizer.encode_batch([example.text], add_special_tokens=False)
-    ((own, first),), (joined,) = assign_pieces([example], [words], [encoding])
-    owned = set(own[first].tolist())
-    for number, (start, end) in enumerate(words):
-        over = [(max(s, start), min(e, end), s) for s, e in encoding.offsets if max(s, start) < min(e, end)]
-        if number in joined:
-            assert any(words[number - 1][1] > begin for _, _, begin in over)
-        elif number not in owned:
-            assert not any(example.text[s:e].strip() for s, e, _ in over)
-
-
-@kinds
-@properties
-@given(words=st.lists(st.sampled_from([piece for piece in PIECES if piece.isalpha()]), min_size=1, max_size=12), data=st.data())
-def test_spans_on_word_edges_come_back_from_the_labels_of_the_windows(kind, words, data):
-    example = tokenised(words)
-    spans, at = [], 0
-    while at < len(words) and data.draw(st.booleans()):
-        first = data.draw(st.integers(at, len(words) - 1))
-        last = data.draw(st.integers(first, len(words) - 1))
-        spans.append(Span(example.words[first][0], example.words[last][1], data.draw(st.sampled_from(["PER", "LOC"]))))
-        at = last + 1
-    example = Example("x", example.text, spans=tuple(spans), words=example.words)
-    tags = ["O"] * len(words)
-    answered = set()
-    for window in rows_of(encoder(kind, max_tokens=12, stride=4), [example]):
-        for word, label in zip(window.words, window.labels, strict=True):
-            if word >= 0:
-                tags[word] = NER.names[label]
-                answered.add(int(word))
-    assert answered == set(range(len(words)))  # each of these words has a token of its own
-    found = [Span(example.words[first][0], example.words[last][1], label) for first, last, label in tags_to_spans(tags, "IOB2")[0]]
-    assert found == spans
-
-
-@kinds
-def test_examples_in_one_batch_do_not_touch_each_other(kind):
-    examples = [found_in(text) for text in (*SENTENCES, "", " ", "\u200b", "Oslo")]
-    made = encoder(kind)
-    together = rows_of(made, examples)
-    alone = [window for example in examples for window in rows_of(made, [example])]
-    assert [(w.ids.tolist(), w.words.tolist(), w.joined.tolist()) for w in together] == [
-        (w.ids.tolist(), w.words.tolist(), w.joined.tolist()) for w in alone
-    ]
-
-
-def test_a_word_without_tokens_is_counted():
-    audit = Audit()
-    (window,) = rows_of(encoder("wordpiece-uncased"), [tokenised([",", "\u200b", "."])], audit=audit)  # BERT removes U+200B
-    assert window.words.tolist() == [-1, 0, 2, -1]
-    assert (audit.counts["words without tokens"], audit.counts["words"]) == (1, 3)
-
-
-def test_a_token_over_two_words_is_the_first_ones_and_the_second_is_joined():
-    example = Example("x", "Monday", words=((0, 3), (3, 6)))
-    audit = Audit()
-    made = Encoder(Tokenizer(models.WordLevel({"Monday": 0, "a": 1})), EncodeSettings())
-    (window,) = rows_of(made, [example], audit=audit)
-    assert (window.words.tolist(), window.joined.tolist()) == ([0], [1])
-    assert audit.counts["words inside the token of the word before"] == 1
-
-
-# -- what cannot be learnt ---------------------------------------------------------------------------------------------
-
-
-def test_a_span_inside_a_word_is_widened_to_it_and_counted():
-    example = Example("x", "in Warsaws port", spans=(Span(3, 9, "LOC"),))
-    audit = Audit()
-    (window,) = rows_of(encoder(), [example], audit=audit)
-    labels = {int(word): NER.names[label] for word, label in zip(window.words, window.labels, strict=True) if word >= 0}
-    assert labels == {0: "O", 1: "B-LOC", 2: "O"}
-    assert audit.counts["spans snapped to words"] == 1
-
-
-def test_of_two_spans_in_one_word_the_first_is_learnt_and_the_other_counted():
-    example = Example("x", "WarsawParis", spans=(Span(0, 6, "LOC"), Span(6, 11, "PER")))
-    audit = Audit()
-    (window,) = rows_of(encoder(), [example], audit=audit)
-    assert [NER.names[label] for label in window.labels if label >= 0] == ["B-LOC"]
-    assert audit.counts["spans inside one word"] == 1
-
-
-def test_continuation_pieces_learn_nothing_unless_they_are_to():
-    example = Example("x", "Peterhead Bergens", spans=(Span(0, 17, "LOC"),))
-    made = encoder()
-    (window,) = rows_of(made, [example])
-    own = window.words >= 0
-    assert own.sum() == 2 < len(window.ids) - 2
-    assert np.all(window.labels[~own] == IGNORED)
-
-
-def test_with_label_all_pieces_they_learn_to_continue():
-    example = Example("x", "Peterhead Bergens now", spans=(Span(0, 17, "LOC"),))
-    made = encoder(label_all_pieces=True)
-    (window,) = rows_of(made, [example])
-    encoding = made.tokenizer.encode(example.text)
-    expected = {(0, True): "B-LOC", (0, False): "I-LOC", (1, True): "I-LOC", (1, False): "I-LOC", (2, True): "O", (2, False): "O"}
-    words = [0 if end <= 9 else 1 if end <= 17 else 2 for _, end in encoding.offsets[1:-1]]
-    wanted = [expected[word, place == 0 or words[place - 1] != word] for place, word in enumerate(words)]
-    assert [NER.names[label] for label in window.labels[1:-1]] == wanted
-    assert window.labels[[0, -1]].tolist() == [IGNORED, IGNORED]
-    assert (window.words >= 0).sum() == 3  # still scored once a word
-
-
-def test_parts_of_speech_learn_a_tag_a_word_and_nothing_where_there_is_none():
-    labels = LabelSet("pos", ("NOUN", "VERB"))
-    example = Example("x", "ships sold in", spans=(Span(0, 5, "NOUN"), Span(6, 10, "VERB")), words=((0, 5), (6, 10), (11, 13)))
-    (window,) = rows_of(encoder(), [example], labels)
-    learnt = {int(word): int(label) for word, label in zip(window.words, window.labels, strict=True) if word >= 0}
-    assert learnt == {0: 0, 1: 1, 2: IGNORED}
-
-
-def test_an_unlabelled_text_learns_nothing():
-    (window,) = rows_of(encoder(), [found_in("Oslo")])
-    assert np.all(window.labels == IGNORED)
-
 
 # -- windows -----------------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(0, 500), st.integers(2, 60), st.data())
-def test_windows_overlap_by_the_stride_cover_all_and_have_no_double_tail(length, room, data):
-    stride = data.draw(st.integers(0, room - 1))
-    bounds = window_bounds(length, room, stride)
+def numbered(count, first=0):
+    """A text whose tokens are numbers."""
+    return " ".join(map(str, range(first, first + count)))
+
+
+def counting():
+    """A tokenizer for which a number is its own id."""
+    tokenizer = Tokenizer(models.WordLevel({**{str(number): number for number in range(1000)}, "a": 1000, "<": 1001, ">": 1002}))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="< $A >", pair="< $A > $B:1 >:1", special_tokens=[("<", 1001), (">", 1002)]
+    )
+    return tokenizer
+
+
+@given(st.integers(0, 500), st.integers(8, 60), st.data())
+def test_windows_overlap_by_the_stride_cover_all_and_have_no_double_tail(length, max_tokens, data):
+    stride = data.draw(st.integers(0, min(max_tokens // 2, max_tokens - 3)))
+    windows = rows_of(Encoder(counting(), EncodeSettings(max_tokens=max_tokens, stride=stride)), [found_in(numbered(length))])
+    parts = [window.ids[1:-1].tolist() for window in windows]
+    bounds = [(part[0], part[-1] + 1) if part else (0, 0) for part in parts]
+    assert parts == [list(range(start, end)) for start, end in bounds]
     assert bounds[0][0] == 0
     assert bounds[-1][1] == length
-    assert all(end - start <= room for start, end in bounds)
+    assert all(end - start <= max_tokens - 2 for start, end in bounds)
     assert all(before[1] - after[0] == stride for before, after in pairwise(bounds))
     assert all(before[1] < after[1] for before, after in pairwise(bounds))
 
@@ -283,28 +102,32 @@ def test_a_window_above_the_models_positions_is_refused():
         check_window(513, 512)
 
 
+def pair_windows(num_a, num_b, **settings):
+    """The two sides of each window of a pair of so many tokens, the second side counted from 500."""
+    made = Encoder(counting(), EncodeSettings(**settings))
+    examples = [
+        Example("w", "0 1", labels=("no",)),
+        Example("x", numbered(num_a), text_b=numbered(num_b, 500)),
+        Example("y", "2", text_b="3"),
+    ]
+    windows = [window for window in rows_of(made, examples, CLASSES) if window.example == 1]
+    assert all(len(window.ids) <= settings["max_tokens"] for window in windows)
+    assert {(window.ids[0], window.ids[window.second - 1], window.ids[-1]) for window in windows} == {(1001, 1002, 1002)}
+    return [(window.ids[1 : window.second - 1].tolist(), window.ids[window.second : -1].tolist()) for window in windows]
+
+
 @given(st.integers(0, 90), st.integers(0, 90), st.integers(8, 40))
 def test_windows_of_a_pair_cover_every_token_of_both_sides(num_a, num_b, max_tokens):
-    made = encoder(max_tokens=max_tokens, stride=max_tokens // 4)
-    alphabet = list(range(5, len(TOKENIZER["wordpiece-uncased"])))
-    a, b = (alphabet * 3)[:num_a], (alphabet * 3)[:num_b]
-    sides = [], []
-    for ids, second in made._sequence_windows(a, b, pair=True):
-        sep = made.template.pair_between[0]
-        assert len(ids) <= max_tokens
-        assert (ids[0], ids[second - 1], ids[-1]) == (made.template.pair_before[0], sep, sep)
-        sides[0].append(ids[1 : second - 1])
-        sides[1].append(ids[second:-1])
-    for side, parts in zip((a, b), sides, strict=True):
-        assert {token for part in parts for token in part} == set(side)
-        assert all(part == side[at : at + len(part)] for part in parts for at in [side.index(part[0]) if part else 0])
+    windows = pair_windows(num_a, num_b, max_tokens=max_tokens, stride=max_tokens // 4)
+    for side, (first, count) in enumerate(((0, num_a), (500, num_b))):
+        assert {token for window in windows for token in window[side]} == set(range(first, first + count))
+        assert all(window[side] == list(range(window[side][0], window[side][-1] + 1)) for window in windows if window[side])
 
 
 def test_of_a_long_pair_only_the_longer_side_is_windowed():
-    made = encoder(max_tokens=32, stride=8)
-    windows = list(made._sequence_windows(list(range(100, 200)), [7, 8, 9], pair=True))
+    windows = pair_windows(100, 3, max_tokens=32, stride=8)
     assert len(windows) > 1
-    assert all(ids[second:-1] == [7, 8, 9] for ids, second in windows)
+    assert all(second == [500, 501, 502] for _, second in windows)
 
 
 def test_the_windows_of_a_long_text_weigh_as_much_as_one_text():

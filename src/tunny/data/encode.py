@@ -1,48 +1,48 @@
-"""From text to windows of token ids, without losing a word: the original text goes to the tokenizer, its offsets come back.
+"""From examples to windows of token ids, without losing a word: the original text goes to the tokenizer, its offsets come back.
 
-A word's answer is given by its own first token: the first that begins in it. A token that runs over several words is the
-first one's; the others are `joined` to it (they continue its tag). A word that gives no token at all (a zero-width space) is
-unlabelled for the model and gets its tag from its neighbours when decoding. Long texts become overlapping windows; each token has
-one home, the window in which it has most context, and is learnt and answered only there.
+A chunk of examples is encoded at once, in flat arrays: its pieces (`pieces.py`), the words that these answer (`align.py`), and here
+its windows. Long texts become overlapping windows; each token has one home, the window in which it has most context, and is learnt
+and answered only there. A window has five parts: special tokens, text, special tokens, second text, special tokens.
 
-Letters: P pieces (tokens) and W words of a batch of examples.
+Letters: N examples, P pieces, V windows, T tokens of all windows.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from tunny.core.errors import DataError, ModelError
 from tunny.core.files import digest_bytes
+from tunny.data.align import IGNORED as IGNORED
+from tunny.data.align import align
 from tunny.data.audit import Audit
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
+from tunny.data.pieces import Array, PieceFinder, Pieces, bounds_of, ranges
 from tunny.data.settings import TOKEN_KINDS, EncodeSettings
-from tunny.data.store import WINDOWS
-from tunny.data.tags import inside_of, word_tags
-from tunny.data.words import words_of
-
-IGNORED = -100
-_SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], dtype=np.uint32)
-
-Ints = NDArray[np.int64]
+from tunny.data.store import WINDOWS, list_lengths, to_rows
 
 
-@dataclass(frozen=True)
-class Template:
-    """The special tokens around one text or two: `before A after` and `before_a A between B after_b`."""
+class Template(NamedTuple):
+    """The special tokens before, between and behind two texts; those between are behind a text alone."""
 
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    pair_before: tuple[int, ...]
-    pair_between: tuple[int, ...]
-    pair_after: tuple[int, ...]
-    second_type: int | None  # special tokens of `pair_between` in the first segment; None: the second text is of type 0 too
+    single: tuple[list[int], list[int], list[int]]
+    pair: tuple[list[int], list[int], list[int]]
+    second_type: int | None  # special tokens between that are of the first segment; None: the second text is of type 0 too
+
+
+class Windows(NamedTuple):
+    """Where windows are cut; a place is one among all special tokens, the pieces of the texts, and those of the second texts."""
+
+    example: Array  # (V,) of the chunk
+    number: Array  # (V,) among those of its example
+    share: Array  # (V,) how many its example has
+    parts: Array  # (V, 5) tokens of each part
+    places: Array  # (T,)
+    at_home: Array  # (T,) bool, whether it is a piece of the text and has its home there
 
 
 class Encoder:
@@ -55,6 +55,7 @@ class Encoder:
         self.settings = settings
         self.template = _template(tokenizer)
         self.digest = digest_bytes(tokenizer.to_str())
+        self._finder = PieceFinder(tokenizer)
         if self.room(pair=True) < 2 or self.room(pair=False) <= settings.stride:
             raise ModelError(
                 f"encode.max_tokens {settings.max_tokens} with encode.stride {settings.stride} leaves no room for text beside "
@@ -63,188 +64,78 @@ class Encoder:
 
     def room(self, pair: bool) -> int:
         """Return how many tokens of text a window takes."""
-        t = self.template
-        special = len(t.pair_before + t.pair_between + t.pair_after) if pair else len(t.before + t.after)
-        return self.settings.max_tokens - special
+        return self.settings.max_tokens - sum(map(len, self.template.pair if pair else self.template.single))
 
-    def encode(self, examples: Sequence[Example], labels: LabelSet, audit: Audit, first_row: int = 0) -> pa.RecordBatch:
-        """Return the windows of a batch of examples in order; `first_row` is the row of the first example."""
-        rows = _Rows()
-        if labels.kind in TOKEN_KINDS:
-            self._encode_tokens(examples, labels, audit, first_row, rows)
-        else:
-            self._encode_sequences(examples, labels, audit, first_row, rows)
-        audit.count("windows", len(rows.columns["example"]))
-        return rows.batch()
+    def encode(self, examples: Sequence[Example] | pa.RecordBatch, labels: LabelSet, audit: Audit, first_row: int = 0) -> pa.RecordBatch:
+        """Return the windows of examples, or of rows of the store, in order; `first_row` is the row of the first example."""
+        rows = examples if isinstance(examples, pa.RecordBatch) else to_rows(examples)
+        for_tokens = labels.kind in TOKEN_KINDS
+        seconds = [None] * len(rows) if for_tokens else rows["text_b"].to_pylist()
+        a, b = self._finder.find(rows["text"].to_pylist()), self._finder.find([text or "" for text in seconds])
+        windows = self._cut(np.stack([a.counts, b.counts]), np.array([text is not None for text in seconds]))
+        audit.count("pieces", len(a.ids) + len(b.ids))
+        audit.count("windows", len(windows.example))
+        sizes, none = windows.parts.sum(1), np.zeros_like(windows.example)
+        ids = np.concatenate([*self.template.single, *self.template.pair, a.ids, b.ids])[windows.places]
+        columns = {"example": windows.example + first_row, "second": sizes, "weight": none + 1, "score": none + np.nan}
+        columns["ids"] = _lists(ids, sizes)
+        columns |= dict.fromkeys(("words", "labels", "joined"), _lists(none[:0], none))
+        columns |= self._token_columns(rows, labels, audit, a, windows) if for_tokens else self._sequence_columns(rows, labels, windows)
+        return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in WINDOWS], schema=WINDOWS)
 
-    # -- token tasks ---------------------------------------------------------------------------------------------------
+    def _token_columns(self, rows: pa.RecordBatch, labels: LabelSet, audit: Audit, pieces: Pieces, windows: Windows) -> dict[str, Any]:
+        """Return the words that tokens answer and the labels that they learn where they are at home."""
+        answers, targets, joined, num_joined = align(rows, pieces, labels, self.settings.label_all_pieces, audit)
+        sizes, piece = windows.parts.sum(1), windows.places[windows.at_home] - sum(map(len, self.template.single + self.template.pair))
+        words, learnt = np.full(len(windows.places), -1), np.full(len(windows.places), IGNORED)
+        words[windows.at_home], learnt[windows.at_home] = answers[piece], targets[piece]
+        of_first = _lists(joined, np.where(windows.number == 0, num_joined[windows.example], 0))
+        return {"words": _lists(words, sizes), "labels": _lists(learnt, sizes), "joined": of_first}
 
-    def _encode_tokens(self, examples: Sequence[Example], labels: LabelSet, audit: Audit, first_row: int, rows: "_Rows") -> None:
-        encodings = self.tokenizer.encode_batch([example.text for example in examples], add_special_tokens=False)
-        words = [words_of(example) for example in examples]
-        owners, joined = assign_pieces(examples, words, encodings)
-        ids = labels.ids
-        for number, example in enumerate(examples):
-            own, first = owners[number]
-            pieces = encodings[number].ids
-            targets = _piece_targets(example, words[number], own, first, ids, labels, self.settings.label_all_pieces, audit)
-            answers = np.where(first, own, -1)
-            audit.take("words", len(words[number]))
-            audit.give("words", int(first.sum()) + len(joined[number]))
-            audit.count("pieces", len(pieces))
-            mute = len(words[number]) - int(first.sum()) - len(joined[number])
-            if mute:
-                audit.give("words", mute)
-                audit.repair("words", "words without tokens", example.id, f"{mute} get their tag from their neighbours", mute)
-            if joined[number]:
-                held = len(joined[number])
-                audit.repair("words", "words inside the token of the word before", example.id, f"{held} continue its tag", held)
-            self._token_windows(first_row + number, pieces, answers, targets, joined[number], rows)
+    def _sequence_columns(self, rows: pa.RecordBatch, labels: LabelSet, windows: Windows) -> dict[str, Any]:
+        """Return the labels of examples at each of their windows, which weigh as much as one together."""
+        names, counts = rows["labels"].flatten().dictionary_encode(), list_lengths(rows["labels"])
+        known = {} if labels.kind == "regress" else labels.ids
+        ids = np.array([known.get(name, -1) for name in names.dictionary.to_pylist()], np.int64)[names.indices.to_numpy()]
+        bounds = bounds_of(ids >= 0)[bounds_of(counts)]  # (N + 1,) first known label of each example, and the end
+        sizes = np.diff(bounds)[windows.example]
+        columns = {"labels": _lists(ids[ids >= 0][ranges(bounds[windows.example], sizes)], sizes), "weight": 1.0 / windows.share}
+        if self.template.second_type is not None:
+            head = windows.parts[:, :2].sum(1) + self.template.second_type
+            columns["second"] = np.where(rows["text_b"].is_valid().to_numpy(False)[windows.example], head, windows.parts.sum(1))
+        return columns | {"score": rows["score"].to_numpy(zero_copy_only=False)[windows.example]}
 
-    def _token_windows(self, row: int, pieces: list[int], answers: Ints, targets: Ints, joined: list[int], rows: "_Rows") -> None:
-        before, after = self.template.before, self.template.after
-        bounds = window_bounds(len(pieces), self.room(pair=False), self.settings.stride)
-        for number, (start, end) in enumerate(bounds):
-            home_start = 0 if number == 0 else (start + bounds[number - 1][1]) // 2
-            home_end = len(pieces) if number + 1 == len(bounds) else (bounds[number + 1][0] + end) // 2
-            at_home = np.zeros(end - start, bool)
-            at_home[home_start - start : home_end - start] = True
-            ids = [*before, *pieces[start:end], *after]
-            pad_left, pad_right = [-1] * len(before), [-1] * len(after)
-            rows.add(
-                example=row, ids=ids, second=len(ids), weight=1.0, score=float("nan"), joined=joined if number == 0 else [],
-                words=[*pad_left, *np.where(at_home, answers[start:end], -1).tolist(), *pad_right],
-                labels=[*[IGNORED] * len(before), *np.where(at_home, targets[start:end], IGNORED).tolist(), *[IGNORED] * len(after)],
-            )  # fmt: skip
+    def _cut(self, length: Array, is_pair: Array) -> Windows:
+        """Return the windows of texts and second texts with so many pieces (2, N); of a text alone the second has none.
 
-    # -- sequence tasks ------------------------------------------------------------------------------------------------
-
-    def _encode_sequences(self, examples: Sequence[Example], labels: LabelSet, audit: Audit, first_row: int, rows: "_Rows") -> None:
-        encodings = self.tokenizer.encode_batch([example.text for example in examples], add_special_tokens=False)
-        seconds = self.tokenizer.encode_batch([example.text_b or "" for example in examples], add_special_tokens=False)
-        ids = labels.ids
-        for number, example in enumerate(examples):
-            pair = example.text_b is not None
-            a, b = encodings[number].ids, seconds[number].ids
-            windows = list(self._sequence_windows(a, b, pair))
-            target = (
-                [ids[name] for name in example.labels if name in ids] if example.labels is not None and labels.kind != "regress" else []
-            )
-            audit.count("pieces", len(a) + len(b))
-            for window, second in windows:
-                rows.add(
-                    example=first_row + number, ids=window, second=second, weight=1.0 / len(windows), joined=[], words=[],
-                    labels=target, score=float("nan") if example.score is None else example.score,
-                )  # fmt: skip
-
-    def _sequence_windows(self, a: list[int], b: list[int], pair: bool) -> Iterator[tuple[list[int], int]]:
-        """Yield `(ids, second)`; of a pair the longer side is windowed, both where both are longer than half a window."""
-        t, stride = self.template, self.settings.stride
-        if not pair:
-            for start, end in window_bounds(len(a), self.room(pair=False), stride):
-                ids = [*t.before, *a[start:end], *t.after]
-                yield ids, len(ids)
-            return
-        room = self.room(pair=True)
-        shorter = min(len(a), len(b), room // 2)
-        room_a, room_b = (room - shorter, shorter) if len(a) >= len(b) else (shorter, room - shorter)
-        for start_a, end_a in window_bounds(len(a), max(room_a, 1), min(stride, room_a // 2)):
-            for start_b, end_b in window_bounds(len(b), max(room_b, 1), min(stride, room_b // 2)):
-                head = [*t.pair_before, *a[start_a:end_a], *t.pair_between]
-                ids = [*head, *b[start_b:end_b], *t.pair_after]
-                yield ids, len(ids) if t.second_type is None else len(head) - len(t.pair_between) + t.second_type
+        Of a pair the longer side is cut, both where both are longer than half a window.
+        """
+        room = np.where(is_pair, self.room(pair=True), self.room(pair=False))
+        shorter = np.where(is_pair, np.minimum(length.min(0), room // 2), 0)
+        most = np.maximum(np.where([length[0] >= length[1], length[0] < length[1]], room - shorter, shorter), 1)  # (2, N) in a window
+        stride = np.minimum(self.settings.stride, np.where(is_pair, most // 2, most - 1))
+        count = 1 + np.maximum(length - stride - 1, 0) // (most - stride)  # the last ends the text
+        share = count.prod(0)
+        example = np.repeat(np.arange(len(share)), share)
+        number = np.arange(len(example)) - bounds_of(share)[example]
+        at = np.stack(np.divmod(number, count[1, example]))  # (2, V)
+        start = at * (most - stride)[:, example]
+        end = np.minimum(start + most[:, example], length[:, example])
+        forms = np.array([[len(part) for part in form] for form in (self.template.single, self.template.pair)])  # (2, 3)
+        form_of = is_pair.astype(int)[example]
+        bases = forms.sum() + bounds_of(length.ravel())[:-1].reshape(length.shape)[:, example]
+        parts, firsts = np.zeros((2, len(example), 5), np.int64)
+        parts[:, ::2], parts[:, 1::2] = forms[form_of], (end - start).T
+        firsts[:, ::2], firsts[:, 1::2] = bounds_of(forms.ravel())[:-1].reshape(forms.shape)[form_of], (bases + start).T
+        places, sizes = ranges(firsts.ravel(), parts.ravel()), parts.sum(1)
+        home_start = bases[0] + np.where(at[0], start[0] + stride[0, example] // 2, 0)
+        home_end = bases[0] + np.where(end[0] < length[0, example], end[0] - (stride[0, example] + 1) // 2, end[0])
+        at_home = (np.repeat(home_start, sizes) <= places) & (places < np.repeat(home_end, sizes))
+        return Windows(example, number, share[example], parts, places, at_home)
 
 
-def window_bounds(length: int, room: int, stride: int) -> list[tuple[int, int]]:
-    """Return the token ranges of the windows of a text: each shares `stride` tokens with the next, the last ends the text.
-
-    >>> window_bounds(10, 6, 2)
-    [(0, 6), (4, 10)]
-    """
-    bounds = [(0, min(room, length))]
-    while bounds[-1][1] < length:
-        start = bounds[-1][0] + room - stride
-        bounds.append((start, min(start + room, length)))
-    return bounds
-
-
-def assign_pieces(
-    examples: Sequence[Example], words: Sequence[Sequence[tuple[int, int]]], encodings: Sequence[Encoding]
-) -> tuple[list[tuple[Ints, NDArray[np.bool_]]], list[list[int]]]:
-    """Return, for each example, which word each piece belongs to (P,) with whether it is that word's first (P,), and the
-    words joined to the word before them.
-
-    A piece belongs to the first word that its characters, white space at its start left out, overlap; -1 where none.
-    """
-    lengths = np.array([len(example.text) for example in examples], dtype=np.int64)
-    bases = np.concatenate([[0], np.cumsum(lengths + 1)])  # one space between texts keeps them apart
-    codes = np.frombuffer((" ".join(example.text for example in examples) + " ").encode("utf-32-le"), dtype=np.uint32)
-    positions = np.where(np.isin(codes, _SPACES), len(codes), np.arange(len(codes)))
-    next_letter = np.append(np.minimum.accumulate(positions[::-1])[::-1], len(codes))
-    counts = [len(encoding) for encoding in encodings]
-    offsets = np.array([offset for encoding in encodings for offset in encoding.offsets], dtype=np.int64).reshape(-1, 2)
-    offsets += np.repeat(bases[:-1], counts)[:, None]
-    num_words = [len(found) for found in words]
-    word_bases = np.concatenate([[0], np.cumsum(num_words)])
-    ranges = np.array([word for found in words for word in found], dtype=np.int64).reshape(-1, 2)
-    ranges += np.repeat(bases[:-1], num_words)[:, None]
-    starts = next_letter[np.minimum(offsets[:, 0], len(codes))]
-    ends = offsets[:, 1]
-    owner = np.searchsorted(ranges[:, 1], starts, side="right")
-    covers = (owner < len(ranges)) & (starts < ends)
-    covers[covers] = ranges[owner[covers], 0] < ends[covers]
-    owner = np.where(covers, owner, -1)
-    first = np.zeros(len(owner), bool)
-    first[np.unique(owner, return_index=True)[1]] = True
-    first &= covers
-    owned = np.zeros(len(ranges), bool)
-    owned[owner[first]] = True
-    last = np.searchsorted(ranges[:, 0], ends, side="left") - 1
-    joined: list[list[int]] = [[] for _ in examples]
-    for piece in np.nonzero(covers & (last > owner))[0]:
-        example = int(np.searchsorted(word_bases, owner[piece], side="right") - 1)
-        for word in range(int(owner[piece]) + 1, int(last[piece]) + 1):
-            if not owned[word] and ranges[word, 1] > ranges[word, 0]:
-                owned[word] = True
-                joined[example].append(word - int(word_bases[example]))
-    piece_bases = np.concatenate([[0], np.cumsum(counts)])
-    found = []
-    for number in range(len(examples)):
-        part = slice(piece_bases[number], piece_bases[number + 1])
-        found.append((np.where(covers[part], owner[part] - word_bases[number], -1), first[part]))
-    return found, joined
-
-
-def _piece_targets(
-    example: Example, words: Sequence[tuple[int, int]], own: Ints, first: NDArray[np.bool_], ids: dict[str, int],
-    labels: LabelSet, label_all: bool, audit: Audit,
-) -> Ints:  # fmt: skip
-    """Return the label id that each piece learns (P,), -100 where it learns nothing."""
-    targets = np.full(len(own), IGNORED, dtype=np.int64)
-    if example.spans is None:
-        return targets
-    tags = word_tags(example, words, labels.kind, audit, "spans to learn")
-    by_word = np.array([IGNORED if tag is None else ids.get(tag, IGNORED) for tag in tags], dtype=np.int64)
-    targets[first] = by_word[own[first]]
-    if label_all:
-        inside = np.array([IGNORED if tag is None else ids.get(inside_of(tag), IGNORED) for tag in tags], dtype=np.int64)
-        later = (own >= 0) & ~first
-        targets[later] = inside[own[later]]
-    return targets
-
-
-class _Rows:
-    """The columns of the windows being made."""
-
-    def __init__(self) -> None:
-        self.columns: dict[str, list[Any]] = {name: [] for name in WINDOWS.names}
-
-    def add(self, **values: object) -> None:
-        for name, value in values.items():
-            self.columns[name].append(value)
-
-    def batch(self) -> pa.RecordBatch:
-        return pa.RecordBatch.from_arrays([pa.array(self.columns[field.name], field.type) for field in WINDOWS], schema=WINDOWS)
+def _lists(values: Array, lengths: Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(bounds_of(lengths).astype(np.int32), values.astype(np.int32))
 
 
 def _template(tokenizer: Tokenizer) -> Template:
@@ -256,12 +147,11 @@ def _template(tokenizer: Tokenizer) -> Template:
         raise ModelError("the tokenizer gives no token for the letter a; it cannot be used")
     half = len(text) // 2
     last_a, first_b = text[half - 1], text[half]
-    between = tuple(two.ids[last_a + 1 : first_b])
-    types = two.type_ids[last_a + 1 : first_b]
     return Template(
-        tuple(one.ids[: single[0]]), tuple(one.ids[single[-1] + 1 :]), tuple(two.ids[: text[0]]), between,
-        tuple(two.ids[text[-1] + 1 :]), types.count(0) if two.type_ids[first_b] else None,
-    )  # fmt: skip
+        (one.ids[: single[0]], one.ids[single[-1] + 1 :], []),
+        (two.ids[: text[0]], two.ids[last_a + 1 : first_b], two.ids[text[-1] + 1 :]),
+        two.type_ids[last_a + 1 : first_b].count(0) if two.type_ids[first_b] else None,
+    )
 
 
 def check_window(max_tokens: int, limit: int | None) -> None:

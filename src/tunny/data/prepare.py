@@ -213,22 +213,15 @@ def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
         say(f"{split.name}: encoded data found in the cache, nothing to tokenise")
     else:
         _make_room(folder.parent)
-        audit = Audit()
-        rows = 0
-
-        def batches() -> Iterator[object]:
-            nonlocal rows
-            store = split.examples
-            for chunk in progress(store.chunks(), f"encoding {split.name}", total=len(store.batches), unit="chunks"):
-                yield encoder.encode(chunk, labels, audit, rows)
-                rows += len(chunk)
-
+        audit, store = Audit(), split.examples
+        batches = progress(store.batches, f"encoding {split.name}", total=len(store.batches), unit="chunks")
         with new_folder(folder) as temporary:
-            write_batches(temporary / "windows.arrow", WINDOWS, batches())
+            windows = (encoder.encode(batch, labels, audit, first) for batch, first in zip(batches, store.starts, strict=False))
+            write_batches(temporary / "windows.arrow", WINDOWS, windows)
             audit.settle()
             write_json(temporary / "audit.json", audit.to_json())
     joint = split.audit.joined(Audit.from_json(read_json(folder / "audit.json")))
-    return Split(split.name, split.folder, split.digest, joint, split.label_counts, split.files, folder)
+    return replace(split, audit=joint, windows_folder=folder)
 
 
 def _find_missing_labels(kind: str, found: Mapping[str, Counter[str]], audit: Audit) -> None:

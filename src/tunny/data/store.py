@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -54,42 +54,36 @@ WINDOWS = pa.schema(
 
 def to_rows(examples: Sequence[Example]) -> pa.RecordBatch:
     """Return examples as an Arrow batch."""
-    columns: dict[str, list[Any]] = {name: [] for name in EXAMPLES.names}
-    for example in examples:
-        spans = example.spans
-        columns["id"].append(example.id)
-        columns["text"].append(example.text)
-        columns["text_b"].append(example.text_b)
-        columns["spans"].append(None if spans is None else [span._asdict() for span in spans])
-        columns["labels"].append(None if example.labels is None else list(example.labels))
-        columns["score"].append(example.score)
-        columns["document"].append(example.document)
-        columns["word_starts"].append(None if example.words is None else [start for start, _ in example.words])
-        columns["word_ends"].append(None if example.words is None else [end for _, end in example.words])
-        columns["meta"].append(json.dumps(dict(example.meta)) if example.meta else None)
-        columns["file"].append(example.origin.file if example.origin else -1)
-        columns["line"].append(example.origin.line if example.origin else 0)
-        columns["key"].append(int(text_key(example), 16))
+    as_they_are = ("id", "text", "text_b", "spans", "labels", "score", "document")
+    columns: dict[str, list[Any]] = {name: [getattr(example, name) for example in examples] for name in as_they_are}
+    for side, name in enumerate(("word_starts", "word_ends")):
+        columns[name] = [None if example.words is None else [word[side] for word in example.words] for example in examples]
+    columns["meta"] = [json.dumps(dict(example.meta)) if example.meta else None for example in examples]
+    columns["file"] = [example.origin.file if example.origin else -1 for example in examples]
+    columns["line"] = [example.origin.line if example.origin else 0 for example in examples]
+    columns["key"] = [int(text_key(example), 16) for example in examples]
     return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in EXAMPLES], schema=EXAMPLES)
 
 
 def from_rows(batch: pa.RecordBatch) -> list[Example]:
     """Return the examples of an Arrow batch."""
-    examples = []
-    for row in batch.to_pylist():
-        starts, spans, labels = row["word_starts"], row["spans"], row["labels"]
-        examples.append(
-            Example(
-                row["id"], row["text"],
-                spans=None if spans is None else tuple(Span(span["start"], span["end"], span["label"]) for span in spans),
-                labels=None if labels is None else tuple(labels),
-                score=row["score"], text_b=row["text_b"], document=row["document"],
-                words=None if starts is None else tuple(zip(starts, row["word_ends"], strict=True)),
-                meta=json.loads(row["meta"]) if row["meta"] else {},
-                origin=Origin(row["file"], row["line"]) if row["file"] >= 0 else None,
-            )
-        )  # fmt: skip
-    return examples
+    return [
+        Example(
+            row["id"], row["text"],
+            spans=None if row["spans"] is None else tuple(Span(**span) for span in row["spans"]),
+            labels=None if row["labels"] is None else tuple(row["labels"]),
+            score=row["score"], text_b=row["text_b"], document=row["document"],
+            words=None if row["word_starts"] is None else tuple(zip(row["word_starts"], row["word_ends"], strict=True)),
+            meta=json.loads(row["meta"]) if row["meta"] else {},
+            origin=Origin(row["file"], row["line"]) if row["file"] >= 0 else None,
+        )
+        for row in batch.to_pylist()
+    ]  # fmt: skip
+
+
+def list_lengths(column: pa.ListArray) -> NDArray[np.int32]:
+    """Return how many items each list has; none where there is no list."""
+    return np.asarray(column.value_lengths().fill_null(0))
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
@@ -166,40 +160,32 @@ class WindowStore(ArrowRows):
         return self._columns[number]
 
 
-class Window:
+class Window(NamedTuple):
     """One row the model takes; arrays are views, letters: T tokens."""
 
-    __slots__ = ("example", "ids", "joined", "labels", "score", "second", "weight", "words")
-
-    def __init__(self, example: int, lists: dict[str, NDArray[np.int32]], second: int, weight: float, score: float):
-        self.example = example
-        self.ids = lists["ids"]  # (T,) int32
-        self.words = lists["words"]  # (T,) int32, or empty in sequence tasks
-        self.labels = lists["labels"]  # (T,) int32 in token tasks, label ids in sequence tasks
-        self.joined = lists["joined"]  # word numbers
-        self.second = second
-        self.weight = weight
-        self.score = score
+    example: int
+    ids: NDArray[np.int32]  # (T,)
+    words: NDArray[np.int32]  # (T,), or empty in sequence tasks
+    labels: NDArray[np.int32]  # (T,) in token tasks, label ids in sequence tasks
+    joined: NDArray[np.int32]  # word numbers
+    second: int
+    weight: float
+    score: float
 
 
 class WindowColumns:
     """The windows of one Arrow batch as numpy views."""
 
     def __init__(self, batch: pa.RecordBatch):
-        self._lists = {name: _ragged(batch.column(name)) for name in ("ids", "words", "labels", "joined")}
+        lists = {name: batch.column(name) for name in ("ids", "words", "labels", "joined")}
+        self._lists = {name: (column.values.to_numpy(), column.offsets.to_numpy()) for name, column in lists.items()}
+        self._numbers = [batch.column(name).to_numpy() for name in ("second", "weight", "score")]
         self.example: NDArray[np.int64] = batch.column("example").to_numpy()
-        self._second = batch.column("second").to_numpy()
-        self._weight = batch.column("weight").to_numpy()
-        self._score = batch.column("score").to_numpy()
         self.lengths: NDArray[np.int64] = np.diff(self._lists["ids"][1]).astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, row: int) -> Window:
-        lists = {name: values[offsets[row] : offsets[row + 1]] for name, (values, offsets) in self._lists.items()}
-        return Window(int(self.example[row]), lists, int(self._second[row]), float(self._weight[row]), float(self._score[row]))
-
-
-def _ragged(column: pa.ListArray) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    return column.values.to_numpy(), column.offsets.to_numpy()
+        lists = (values[offsets[row] : offsets[row + 1]] for values, offsets in self._lists.values())
+        return Window(self.example[row].item(), *lists, *(values[row].item() for values in self._numbers))
