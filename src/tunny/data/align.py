@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tunny.data.audit import Audit
 from tunny.data.labels import LabelSet
@@ -37,7 +38,7 @@ def align(rows: pa.RecordBatch, pieces: Pieces, labels: LabelSet, label_all: boo
     These are, for each piece, the number of the word that it answers or -1, and the label id that it learns or -100; then the
     numbers of the joined words, and how many each example has.
     """
-    words = _words(rows, pieces.bases)
+    words = words_in(rows, pieces.bases)
     owner, first, joined = _owners(words, pieces)
     learnt = _learnt(rows, words, pieces.bases, labels, audit)
     answers, targets = np.full(len(owner), -1), np.full(len(owner), IGNORED)
@@ -59,8 +60,8 @@ def align(rows: pa.RecordBatch, pieces: Pieces, labels: LabelSet, label_all: boo
     return answers, targets, joined - words.bounds[joined_to], num_joined
 
 
-def _words(rows: pa.RecordBatch, bases: Array) -> Words:
-    """Return the words of examples: those of their source, or those found in the text."""
+def words_in(rows: pa.RecordBatch, bases: Array) -> Words:
+    """Return the words of examples whose texts begin at `bases`: those of their source, or those found in the text."""
     starts, ends = rows["word_starts"], rows["word_ends"]
     if starts.null_count:
         given = zip(rows["text"].to_pylist(), starts.to_pylist(), ends.to_pylist(), strict=True)
@@ -95,9 +96,11 @@ def _learnt(rows: pa.RecordBatch, words: Words, bases: Array, labels: LabelSet, 
     Examples whose words cannot say all their spans exactly are tagged one by one, and the audit says what becomes of these.
     """
     unit, is_pos, spans = "spans to learn", labels.kind == "pos", rows["spans"]
+    if spans.null_count == len(spans):  # texts to be labelled
+        return np.full((len(words.ends), 2), IGNORED)
     ids: dict[Any, int] = labels.ids
-    counts, flat = list_lengths(spans), spans.flatten()
-    example, names = np.repeat(np.arange(len(counts)), counts), flat.field("label").dictionary_encode()
+    example, flat = pc.list_parent_indices(spans).to_numpy(), spans.flatten()
+    names = flat.field("label").dictionary_encode()
     starts, ends = (flat.field(name).to_numpy() + bases[example] for name in ("start", "end"))
     first, behind = np.searchsorted(words.ends, starts, side="right"), np.searchsorted(words.starts, ends)  # words of each span
     exact = (first < behind) & (behind <= words.bounds[example + 1])

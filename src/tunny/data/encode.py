@@ -55,7 +55,7 @@ class Encoder:
         self.settings = settings
         self.template = _template(tokenizer)
         self.digest = digest_bytes(tokenizer.to_str())
-        self._finder = PieceFinder(tokenizer)
+        self.finder = PieceFinder(tokenizer)
         if self.room(pair=True) < 2 or self.room(pair=False) <= settings.stride:
             raise ModelError(
                 f"encode.max_tokens {settings.max_tokens} with encode.stride {settings.stride} leaves no room for text beside "
@@ -71,7 +71,7 @@ class Encoder:
         rows = examples if isinstance(examples, pa.RecordBatch) else to_rows(examples)
         for_tokens = labels.kind in TOKEN_KINDS
         seconds = [None] * len(rows) if for_tokens else rows["text_b"].to_pylist()
-        a, b = self._finder.find(rows["text"].to_pylist()), self._finder.find([text or "" for text in seconds])
+        a, b = self.finder.find(rows["text"].to_pylist()), self.finder.find([text or "" for text in seconds])
         windows = self._cut(np.stack([a.counts, b.counts]), np.array([text is not None for text in seconds]))
         audit.count("pieces", len(a.ids) + len(b.ids))
         audit.count("windows", len(windows.example))

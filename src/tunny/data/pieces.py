@@ -50,6 +50,9 @@ class PieceFinder:
     def find(self, texts: Sequence[str]) -> Pieces:
         """Return the pieces of texts, without special tokens."""
         joined, bases = "".join(texts), bounds_of([len(text) for text in texts])
+        if not joined:
+            none = np.zeros(0, np.int32)
+            return Pieces(none, none, none, np.zeros(len(texts), np.int64), bases)
         codes, blank = _characters(joined)
         begins = np.zeros(len(codes) + 1, bool)
         begins[1:-1] = self._cuts & (codes[1:] == ord(" ")) & ~blank[:-1]
