@@ -36,6 +36,7 @@ from tunny.data.read import read
 from tunny.data.settings import DataSettings
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import measure_ceiling
+from tunny.engine.compute import choose_compute
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
 from tunny.evaluation.output import output_format, write_predictions
@@ -192,6 +193,7 @@ def _job(
     counts = label_counts(rows) if config.task.class_weights == "balanced" or config.task.sample_by_label else None
     task = make_task(config.task, dataset.labels, prepared.loaded.padding, counts)
     model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed)
+    compute = choose_compute(model, backend.device, precision)
     train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)
     if config.engine.gradient_checkpointing:
         model.activation_checkpointing_enable()  # type: ignore[operator]
@@ -204,13 +206,13 @@ def _job(
     def validate(current: nn.Module) -> dict[str, float | None]:
         values: dict[str, float | None] = {}
         for split in scored:
-            found = score(current, task, encoded_chunks(split), backend.device, precision)
+            found = score(current, task, encoded_chunks(split), compute)
             values |= {f"{names[split.name]}/{name}": value for name, value in found.metrics.items()}
         return values
 
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
     return Job(
-        Work(task, rows, config.seed, config.train, backend, precision), model,
+        Work(task, rows, config.seed, config.train, backend, compute), model,
         row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
         config.checkpoint, config.engine.micro_batch_limit,
         validate if scored else None, metric, checkpoints, make_trackers(config.track, folder), stop,
@@ -236,11 +238,11 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     for name, split in prepared.dataset.splits.items():
         if name != "train":
             found[name] = evaluate_to(
-                folder / name, job.model, job.work.task, encoded_chunks(split), job.work.backend.device, job.work.precision,
+                folder / name, job.model, job.work.task, encoded_chunks(split), job.work.compute,
                 split.audit.joined(prepared.dataset.audit),
                 model_name=str(folder / "model"), data_name=", ".join(split.files),
             )  # fmt: skip
-    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.precision.name)
+    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.compute.precision.name)
     about = {
         "name": config.name, "base_model": config.model.name, "version": __version__,
         "examples": {name: len(split.examples) for name, split in prepared.dataset.splits.items()},
@@ -281,7 +283,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings) -> Scor
         settings = _columns(predictor, given.data)
         split = _read_for(predictor, data, settings)
         scores = evaluate_to(
-            folder, predictor.model, predictor.task, encoded_chunks(split), predictor.device, predictor.precision,
+            folder, predictor.model, predictor.task, encoded_chunks(split), predictor.compute,
             split.audit, model_name=model, data_name=", ".join(data),
         )  # fmt: skip
         _say_scores("evaluation", scores, Path(out) / "report.md")

@@ -14,11 +14,14 @@ CPU = torch.device("cpu")
 def processor(tmp_path, monkeypatch):
     """Let the system report a processor with some flags."""
 
+    before = torch.get_float32_matmul_precision()
+
     def report(text):
         (tmp_path / "cpuinfo").write_text(text)
         monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
 
-    return report
+    yield report
+    torch.set_float32_matmul_precision(before)
 
 
 def test_flags_are_the_words_of_the_first_processor(processor):
@@ -45,6 +48,31 @@ def test_auto_goes_by_what_the_processor_reports_and_says_so(processor, capsys, 
     processor(f"flags\t\t: {flags}\n")
     assert choose_precision("auto", CPU).name == name
     assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "vendor", "name", "way"),
+    [
+        ("avx2 avx512f", "AuthenticAMD", "oneDNN", "medium"),
+        ("avx2 avx512f", "GenuineIntel", "MKL", "highest"),
+        ("avx2 avx512f amx_tile amx_bf16", "AuthenticAMD", "MKL", "highest"),
+        ("avx2", "AuthenticAMD", "MKL", "highest"),
+    ],
+)
+def test_fp32_products_go_to_the_library_that_is_fast_here(processor, capsys, flags, vendor, name, way):
+    processor(f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n")
+    choose_precision("fp32", CPU)
+    assert f"fp32 products: {name} (" in capsys.readouterr().err
+    assert torch.get_float32_matmul_precision() == way
+
+
+@pytest.mark.skipif("amx_tile" in cpu_flags(), reason="with AMX this way computes in bf16, and is not taken")
+def test_products_by_onednn_are_true_fp32(processor):
+    left, right = torch.randn(64, 256), torch.randn(256, 64)
+    exact = left.double() @ right.double()
+    processor("vendor_id\t: AuthenticAMD\nflags\t\t: avx512f\n")
+    choose_precision("fp32", CPU)
+    assert float(((left @ right) - exact).abs().max()) < 1e-4  # bf16 would be off by about 0.1
 
 
 @pytest.mark.parametrize("wanted", ["fp32", "bf16"])

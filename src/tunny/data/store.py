@@ -183,6 +183,10 @@ class WindowColumns:
         self.example: NDArray[np.int64] = batch.column("example").to_numpy()
         self.lengths: NDArray[np.int64] = np.diff(self._lists["ids"][1]).astype(np.int64)
 
+    def flat(self, name: str) -> NDArray[np.int32]:
+        """Return a column of lists end to end."""
+        return self._lists[name][0]
+
     def __len__(self) -> int:
         return len(self.lengths)
 

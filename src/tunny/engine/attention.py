@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
+from tunny.core.console import choice
 from tunny.engine.dropout import cheap_dropout
 
 PLAIN = "tunny_plain"
@@ -44,4 +45,6 @@ def use_plain_attention(model: PreTrainedModel) -> None:
     """Set a model on a CPU to plain attention, or to its family's own where that is not known to be the same."""
     AttentionInterface.register(PLAIN, plain_attention)
     AttentionMaskInterface.register(PLAIN, eager_mask)
-    model.set_attn_implementation(PLAIN if model.config.model_type in FAMILIES else "eager")
+    plain = model.config.model_type in FAMILIES
+    model.set_attn_implementation(PLAIN if plain else "eager")
+    choice("attention", "plain matrix products", "faster than fused kernels on a CPU" if plain else f"{model.config.model_type}'s own")

@@ -95,6 +95,11 @@ def choose_backend(settings: EngineSettings) -> SingleProcess:
     return SingleProcess(device)
 
 
+def runs_aside(device: torch.device) -> bool:
+    """Say whether a device computes while Python goes on, so that a loop should prepare what comes next and not ask for numbers."""
+    return device.type != "cpu"
+
+
 def _unknown_device(found: str) -> ConfigError:
     return ConfigError(f"engine.device: expected auto, cpu, cuda or cuda:N, found {found!r}")
 
@@ -109,6 +114,7 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         for option, size in ((-1, 1 << 30), (-2, 1 << 28), (-4, 0)):
             libc.mallopt(option, size)
+        choice("memory", "freed blocks are kept", "each step takes the same ones again")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

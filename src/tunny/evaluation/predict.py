@@ -16,7 +16,7 @@ from tunny.data.example import Example
 from tunny.data.plan import plan_prediction
 from tunny.data.prepare import Split, chunked
 from tunny.data.store import WindowColumns
-from tunny.engine.precision import Precision
+from tunny.engine.compute import Compute
 from tunny.tasks.base import Answer, Floats, Task
 
 BATCH_TOKENS = 4096  # tokens of one forward pass, padding included
@@ -43,23 +43,21 @@ def encode_chunks(examples: Iterable[Example], encoder: Encoder, task: Task, aud
 
 
 @torch.inference_mode()
-def predict(
-    model: nn.Module, task: Task, chunks: Iterable[Chunk], device: torch.device, precision: Precision
-) -> Iterator[tuple[Example, Answer]]:
+def predict(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute) -> Iterator[tuple[Example, Answer]]:
     """Yield every example with its answer, in order."""
     model.eval()
     for examples, windows, first_row in chunks:
-        logits = _forward(model, task, windows, device, precision)
+        logits = _forward(model, task, windows, compute)
         yield from zip(examples, task.answers(examples, windows, first_row, logits), strict=True)
 
 
-def _forward(model: nn.Module, task: Task, windows: WindowColumns, device: torch.device, precision: Precision) -> Sequence[Floats]:
+def _forward(model: nn.Module, task: Task, windows: WindowColumns, compute: Compute) -> Sequence[Floats]:
     """Return the logits of each window without padding: (T, K), or (K,) in sequence tasks."""
     found: list[Floats] = [np.zeros(0, dtype=np.float32)] * len(windows)
     for rows in plan_prediction(windows.lengths, BATCH_TOKENS):
         batch = task.batch([windows[int(row)] for row in rows])
-        with precision.autocast():
-            logits = task.predict_step(model, batch.to(device))
+        with compute.of(batch.lengths):
+            logits = task.predict_step(model, batch.to(compute.device))
         values = logits.float().cpu().numpy()
         for at, row in enumerate(rows):
             found[row] = values[at, : windows.lengths[row]] if values.ndim == 3 else values[at]

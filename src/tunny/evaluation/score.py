@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
 from torch import nn
 
 from tunny.core.console import progress
 from tunny.core.errors import RunError
 from tunny.core.files import new_folder, write_json, write_text
 from tunny.data.audit import Audit
-from tunny.engine.precision import Precision
+from tunny.engine.compute import Compute
 from tunny.evaluation.predict import Chunk, predict
 from tunny.evaluation.report import report
 from tunny.tasks.base import Task
@@ -42,14 +41,12 @@ class Scores:
         }  # fmt: skip
 
 
-def score(
-    model: nn.Module, task: Task, chunks: Iterable[Chunk], device: torch.device, precision: Precision, predictions: TextIO | None = None
-) -> Scores:
+def score(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute, predictions: TextIO | None = None) -> Scores:
     """Predict and score everything once, writing each prediction as a JSON line where a file is given."""
     scorer = task.scorer()
     loss, targets, examples = 0.0, 0.0, 0
     started = time.monotonic()
-    for example, answer in progress(predict(model, task, chunks, device, precision), "scoring", unit="examples"):
+    for example, answer in progress(predict(model, task, chunks, compute), "scoring", unit="examples"):
         scorer.add(example, answer)
         loss, targets, examples = loss + answer.loss, targets + answer.num_targets, examples + 1
         if predictions is not None:
@@ -68,13 +65,13 @@ def require_own(folder: Path) -> None:
 
 
 def evaluate_to(
-    folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chunk], device: torch.device, precision: Precision,
+    folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute,
     audit: Audit, *, model_name: str, data_name: str,
 ) -> Scores:  # fmt: skip
     """Score and write the evaluation folder, whole or not at all; a folder that is there already is replaced."""
     with new_folder(folder, replace=True) as temporary:
         with (temporary / "predictions.jsonl").open("w", encoding="utf-8") as file:
-            scores = score(model, task, chunks, device, precision, file)
+            scores = score(model, task, chunks, compute, file)
         content = scores.to_json(model_name, data_name, audit)
         write_json(temporary / "metrics.json", content)
         write_text(temporary / "report.md", report(content))

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from tunny.core.console import choice
@@ -12,7 +11,8 @@ from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.example import Example
 from tunny.engine.backend import choose_backend
-from tunny.engine.precision import Precision, choose_precision
+from tunny.engine.compute import Compute, choose_compute
+from tunny.engine.precision import choose_precision
 from tunny.engine.settings import EngineSettings
 from tunny.evaluation.predict import encode_chunks, predict
 from tunny.ship.folder import ModelFacts, read_facts
@@ -26,13 +26,12 @@ Text = str | tuple[str, str]  # a text, or the two texts of a pair
 class Predictor:
     """Model, tokenizer and decoding in one; it holds the weights in memory."""
 
-    def __init__(self, model: nn.Module, task: Task, encoder: Encoder, facts: ModelFacts, device: torch.device, precision: Precision):
+    def __init__(self, model: nn.Module, task: Task, encoder: Encoder, facts: ModelFacts, compute: Compute):
         self.model = model
         self.task = task
         self.encoder = encoder
         self.facts = facts
-        self.device = device
-        self.precision = precision
+        self.compute = compute
 
     def predict(self, texts: Sequence[Text]) -> list[dict[str, Any]]:
         """Return one dictionary a text, in order, in the form of a line of predictions.jsonl.
@@ -50,7 +49,7 @@ class Predictor:
     def answers(self, examples: Iterable[Example], audit: Audit | None = None) -> Iterator[tuple[Example, Answer]]:
         """Yield every example with its answer, in order and in constant memory."""
         chunks = encode_chunks(examples, self.encoder, self.task, audit or Audit())
-        return predict(self.model, self.task, chunks, self.device, self.precision)
+        return predict(self.model, self.task, chunks, self.compute)
 
 
 def load(
@@ -76,4 +75,6 @@ def load(
         "as in training" if Path(name, "tunny.json").is_file() else "default",
     )
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, facts.encode)
-    return Predictor(model, make_task(facts.task, facts.labels, loaded.padding), encoder, facts, backend.device, precision)
+    return Predictor(
+        model, make_task(facts.task, facts.labels, loaded.padding), encoder, facts, choose_compute(model, backend.device, precision)
+    )

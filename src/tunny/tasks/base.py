@@ -31,7 +31,7 @@ class Batch:
     labels: Tensor  # tokens: (B, T) int64, -100 where nothing is learnt; classify (B,) int64; multilabel (B, K), regress (B,) float32
     weights: Tensor  # (B,) float32, of each row in the loss
     num_targets: float  # what the loss sum is divided by
-    num_tokens: int  # without padding
+    lengths: tuple[int, ...]  # tokens of each row, without padding
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
@@ -44,6 +44,11 @@ class Batch:
             labels=self.labels.to(device, non_blocking=True),
             weights=self.weights.to(device, non_blocking=True),
         )
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens without padding."""
+        return sum(self.lengths)
 
     def inputs(self) -> dict[str, Tensor]:
         """Return the arguments of a transformers model."""
@@ -106,8 +111,8 @@ class Padding:
     positions: int | None = field(default=None)  # most tokens the model takes
 
 
-def pad(windows: Sequence[Window], padding: Padding) -> tuple[Tensor, Tensor, Tensor | None, int]:
-    """Return input_ids, attention_mask, token_type_ids ((B, T) each) and the number of real tokens."""
+def pad(windows: Sequence[Window], padding: Padding) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, ...]]:
+    """Return input_ids, attention_mask, token_type_ids ((B, T) each) and the number of tokens of each row."""
     longest = max(len(window.ids) for window in windows)
     ids = np.full((len(windows), longest), padding.pad_id, dtype=np.int64)
     mask = np.zeros((len(windows), longest), dtype=np.int64)
@@ -117,7 +122,7 @@ def pad(windows: Sequence[Window], padding: Padding) -> tuple[Tensor, Tensor, Te
         mask[row, : len(window.ids)] = 1
         types[row, window.second : len(window.ids)] = 1
     token_types = torch.from_numpy(types) if padding.token_types else None
-    return torch.from_numpy(ids), torch.from_numpy(mask), token_types, int(mask.sum())
+    return torch.from_numpy(ids), torch.from_numpy(mask), token_types, tuple(len(window.ids) for window in windows)
 
 
 def class_weights(

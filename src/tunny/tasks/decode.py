@@ -46,10 +46,6 @@ def best_path(log_probs: Floats, rules: TagRules, joined: Sequence[int] = (), mu
     size = len(log_probs)
     if size == 0:
         return np.zeros(0, dtype=np.int64)
-    if not len(joined) and not len(mute):
-        path = log_probs.argmax(axis=1)
-        if rules.first[path[0]] and rules.last[path[-1]] and rules.follow[path[:-1], path[1:]].all():
-            return np.asarray(path, dtype=np.int64)
     scores = log_probs.astype(np.float64)
     for word in mute:
         scores[word] = np.where(rules.continues.any(axis=0), _MUTE, 2 * _MUTE)  # a word without tokens rather continues than begins

@@ -36,7 +36,7 @@ class SequenceTask:
 
     def batch(self, windows: Sequence[Window]) -> Batch:
         """Collate rows; targets are counted by window weight and class weight."""
-        ids, mask, types, tokens = pad(windows, self.padding)
+        ids, mask, types, lengths = pad(windows, self.padding)
         weights = torch.tensor([window.weight for window in windows], dtype=torch.float32)
         kind = self.settings.kind
         if kind == "classify":
@@ -53,7 +53,7 @@ class SequenceTask:
         else:
             labels = torch.tensor([window.score for window in windows], dtype=torch.float32)
             targets = float(weights.sum())
-        return Batch(ids, mask, types, labels, weights, targets, tokens)
+        return Batch(ids, mask, types, labels, weights, targets, lengths)
 
     def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the weighted sum of cross-entropies, binary cross-entropies or squared errors."""
@@ -76,10 +76,10 @@ class SequenceTask:
 
     def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
         """Average the logits of each example's windows and return its class, labels or value."""
+        at = windows.example - first_row
         sums = np.zeros((len(examples), len(self.labels.names)), dtype=np.float64)
-        for number, row in enumerate(windows.example):
-            sums[row - first_row] += logits[number]
-        counts = np.bincount(windows.example - first_row, minlength=len(examples))
+        np.add.at(sums, at, np.stack(logits))
+        counts = np.bincount(at, minlength=len(examples))
         means = (sums / counts[:, None]).astype(np.float32)
         return [self._answer(example, means[at]) for at, example in enumerate(examples)]
 

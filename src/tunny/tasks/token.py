@@ -45,13 +45,13 @@ class TokenTask:
 
     def batch(self, windows: Sequence[Window]) -> Batch:
         """Collate rows; targets are counted by class weight where there are such weights."""
-        ids, mask, types, tokens = pad(windows, self.padding)
+        ids, mask, types, lengths = pad(windows, self.padding)
         labels = torch.full(ids.shape, IGNORED, dtype=torch.int64)
         for row, window in enumerate(windows):
             labels[row, : len(window.labels)] = torch.from_numpy(window.labels.astype(np.int64))
         learnt = labels[labels != IGNORED]
         targets = float(len(learnt)) if self.weights is None else float(self.weights[learnt].sum())
-        return Batch(ids, mask, types, labels, torch.ones(len(windows)), targets, tokens)
+        return Batch(ids, mask, types, labels, torch.ones(len(windows)), targets, lengths)
 
     def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the sum of cross-entropies over the targets."""
@@ -68,45 +68,65 @@ class TokenTask:
         return logits.float()
 
     def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
-        """Merge windows (each word has one home), decode, and return spans or tags with their scores."""
+        """Merge windows (each word has one home), decode, and return spans or tags with their scores; all examples at once.
+
+        Letters: P tokens of all windows, W words of all examples.
+        """
         words = [words_of(example) for example in examples]
-        scores = [np.zeros((len(found), len(self.labels.names)), dtype=np.float32) for found in words]
-        answered = [np.zeros(len(found), dtype=bool) for found in words]
-        joined: list[list[int]] = [[] for _ in examples]
-        losses, targets = np.zeros(len(examples)), np.zeros(len(examples))
-        for number in range(len(windows)):
-            window = windows[number]
-            at = window.example - first_row
-            own = np.nonzero(window.words >= 0)[0]
-            log_probs = log_softmax(logits[number][own])
-            scores[at][window.words[own]] = log_probs
-            answered[at][window.words[own]] = True
-            joined[at] += window.joined.tolist()
-            gold = window.labels[own]
-            known = (gold >= 0) & (self.scheme in ("IOB2", "none"))  # windows hold IOB2; other schemes have no loss
-            losses[at] -= float(log_probs[np.nonzero(known)[0], gold[known]].sum())
-            targets[at] += int(known.sum())
+        bounds = np.cumsum([0, *(len(found) for found in words)])  # first word of each example, and the end
+        place, gold = windows.flat("words"), windows.flat("labels")  # (P,)
+        own = np.nonzero(place >= 0)[0]
+        at = np.repeat(windows.example - first_row, windows.lengths)[own]  # example of each token that answers
+        scores = np.zeros((bounds[-1], len(self.labels.names)), dtype=np.float32)  # (W, K)
+        answered = np.zeros(len(scores), dtype=bool)
+        if len(own):
+            log_probs = log_softmax(np.concatenate(logits)[own])
+            scores[bounds[at] + place[own]], answered[bounds[at] + place[own]] = log_probs, True
+        known = np.nonzero((gold[own] >= 0) & (self.scheme in ("IOB2", "none")))[0]  # windows hold IOB2; other schemes have no loss
+        targets = np.bincount(at[known], minlength=len(examples))
+        losses = np.zeros(len(examples)) if not len(known) else np.bincount(
+            at[known], -log_probs[known, gold[own][known]].astype(np.float64), len(examples)
+        )  # fmt: skip
+        paths = self._paths(scores, answered, bounds, windows, first_row)
+        chosen = np.where(answered, scores[np.arange(len(paths)), paths], np.nan).astype(np.float32)
+        probabilities = np.exp(chosen)
         found = []
-        for at, example in enumerate(examples):
-            silent = ~answered[at]
-            silent[joined[at]] = False
-            path = best_path(scores[at], self.rules, joined[at], np.nonzero(silent)[0].tolist())
-            chosen = np.where(answered[at], scores[at][np.arange(len(path)), path], np.nan).astype(np.float32)
-            prediction = self._prediction(example, words[at], path, chosen)
-            found.append(Answer(prediction, path, np.exp(chosen), float(losses[at]), float(targets[at])))
+        for number, example in enumerate(examples):
+            part = slice(bounds[number], bounds[number + 1])
+            prediction = self._prediction(example, words[number], paths[part], chosen[part])
+            found.append(Answer(prediction, paths[part], probabilities[part], float(losses[number]), float(targets[number])))
         return found
+
+    def _paths(
+        self, scores: Floats, answered: NDArray[np.bool_], bounds: NDArray[np.int64], windows: WindowColumns, first_row: int
+    ) -> NDArray[np.int64]:
+        """Return the tag of every word (W,): the likeliest, and where the scheme forbids those of an example, its best path."""
+        paths = np.asarray(scores.argmax(axis=1), dtype=np.int64)
+        starts, ends = bounds[:-1][np.diff(bounds) > 0], bounds[1:][np.diff(bounds) > 0] - 1
+        broken = ~answered
+        broken[1:] |= ~self.rules.follow[paths[:-1], paths[1:]]
+        broken[starts] = ~answered[starts] | ~self.rules.first[paths[starts]]
+        broken[ends] |= ~self.rules.last[paths[ends]]
+        for number in np.unique(np.searchsorted(bounds, np.nonzero(broken)[0], side="right") - 1):
+            part = slice(bounds[number], bounds[number + 1])
+            joined = [word for row in np.nonzero(windows.example == first_row + number)[0] for word in windows[int(row)].joined.tolist()]
+            silent = ~answered[part]
+            silent[joined] = False
+            paths[part] = best_path(scores[part], self.rules, joined, np.nonzero(silent)[0].tolist())
+        return paths
 
     def _prediction(
         self, example: Example, words: Sequence[tuple[int, int]], path: NDArray[np.int64], log_probs: Floats
     ) -> dict[str, object]:
-        tags = [self.labels.names[tag] for tag in path]
         if self.settings.kind == "pos":
+            tags = [self.labels.names[tag] for tag in path]
             return {"id": example.id, "text": example.text, "words": [list(word) for word in words], "tags": tags}
-        spans = []
-        for first, last, label in tags_to_spans(tags, self.scheme)[0]:
-            inside = log_probs[first : last + 1]
-            score = float(np.exp(np.nanmean(inside))) if not np.isnan(inside).all() else 0.0
-            spans.append({"start": words[first][0], "end": words[last][1], "label": label, "score": round(score, 6)})
+        spans: list[dict[str, object]] = []
+        if (path != self.rules.outside).any():
+            for first, last, label in tags_to_spans([self.labels.names[tag] for tag in path], self.scheme)[0]:
+                inside = log_probs[first : last + 1]
+                score = float(np.exp(np.nanmean(inside))) if not np.isnan(inside).all() else 0.0
+                spans.append({"start": words[first][0], "end": words[last][1], "label": label, "score": round(score, 6)})
         return {"id": example.id, "text": example.text, "spans": spans}
 
     def scorer(self) -> "TokenScorer":

@@ -16,6 +16,7 @@ from tunny.core.console import say
 from tunny.core.errors import Stopped
 from tunny.core.signals import StopRequest
 from tunny.data.plan import Budget, Step, plan_epoch
+from tunny.engine.backend import runs_aside
 from tunny.engine.vocabulary import follow, whole_vocabulary
 from tunny.training.checkpoint import Checkpoint, Checkpoints
 from tunny.training.optimizer import make_learner, rate_factor, set_rate
@@ -59,11 +60,11 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
     """Train to the end and return where it ended; the weights of the best model are in the newest checkpoint."""
     work, settings = job.work, job.work.settings
     progress = resume.progress if resume is not None else Progress()
-    learner = make_learner(work.backend.wrap(job.model), settings, work.precision, progress.loss_scale)
+    learner = make_learner(work.backend.wrap(job.model), settings, work.compute.precision, progress.loss_scale)
     follow(job.model, learner.optimizer)
     if resume is not None:
         resume.load(learner.model, learner.optimizer)
-    on_cpu = work.backend.device.type == "cpu"
+    overlaps = runs_aside(work.backend.device)
     pending: list[Taken] = []  # steps whose losses are still on the device
 
     def limit() -> int | None:
@@ -78,7 +79,7 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
             steps = plan_epoch(work.rows.lengths, job.budget, work.seed, progress.epoch, job.row_weights)
             coming = steps[progress.step_in_epoch :]
             mark = time.monotonic()
-            for step, batches in map(collate, coming) if on_cpu else ahead(collate, coming):
+            for step, batches in ahead(collate, coming) if overlaps else map(collate, coming):
                 rate = set_rate(learner.optimizer, rate_factor(progress.step, job.total_steps, settings))
                 pending.append(take_step(work, learner, step, batches, progress.step, limit()))
                 progress = _counted(progress, pending[-1], len(step.rows), len(steps))
@@ -87,7 +88,7 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 stopping = job.stop.signum
                 every = job.checkpoint.every_steps
                 saving = last or stopping is not None or bool(every and progress.step % every == 0)
-                if not (on_cpu or logging or saving):
+                if overlaps and not (logging or saving):
                     continue
                 loss, norm = settle(work, pending)
                 pending.clear()
@@ -107,7 +108,7 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 if saving:
                     saved = replace(progress, loss_scale=learner.loss_scale)
                     job.checkpoints.save(
-                        saved, work.precision.name, work.backend.full_state(learner.model), learner.model, learner.optimizer
+                        saved, work.compute.precision.name, work.backend.full_state(learner.model), learner.model, learner.optimizer
                     )
                 if stopping is not None:
                     raise Stopped(stopping, f"stopped by a signal; saved at step {progress.step}. Go on with --resume.")

@@ -21,7 +21,7 @@ from tunny.core.errors import TrainingFailed
 from tunny.data.plan import Step
 from tunny.data.store import WindowStore
 from tunny.engine.backend import Backend, is_out_of_memory
-from tunny.engine.precision import Precision
+from tunny.engine.compute import Compute
 from tunny.tasks.base import Batch, Task
 from tunny.training.optimizer import Learner
 from tunny.training.settings import TrainSettings
@@ -40,7 +40,7 @@ class Work:
     seed: int
     settings: TrainSettings
     backend: Backend
-    precision: Precision
+    compute: Compute
 
     def batches(self, step: Step, limit: int | None) -> Batches:
         """Collate this rank's micro-batches, none above `limit` rows."""
@@ -112,7 +112,7 @@ def _backward(work: Work, learner: Learner, batches: Batches, number: int) -> tu
     losses = [torch.zeros((), device=work.backend.device)]
     for at, batch in batches:
         torch.manual_seed(forward_seed(work.seed, number, at))
-        with work.precision.autocast():
+        with work.compute.of(batch.lengths):
             loss = work.task.train_step(learner.model, batch.to(work.backend.device))
         losses.append(loss.detach())
         if targets:
@@ -138,7 +138,7 @@ def settle(work: Work, taken: Sequence[Taken]) -> tuple[float, float | None]:
     for step, loss, targets in steps:
         if not math.isfinite(loss):
             raise diverged(f"the loss became {loss / targets if targets else loss}", step, work.settings)
-        if not work.precision.scaled and not math.isfinite(lengths.get(step, 0.0)):
+        if not work.compute.precision.scaled and not math.isfinite(lengths.get(step, 0.0)):
             raise diverged("the gradient is not finite", step, work.settings)
     return work.backend.sum(sum(losses)), lengths.get(taken[-1].step)
 
