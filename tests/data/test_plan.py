@@ -86,3 +86,40 @@ def test_prediction_takes_every_row_once_within_the_token_budget(lengths, budget
     batches = plan_prediction(lengths, budget)
     assert sorted(row for rows in batches for row in rows) == list(range(len(lengths)))
     assert all(len(rows) == 1 or lengths[rows].max() * len(rows) <= budget for rows in batches)
+
+
+# -- steps of so many tokens -------------------------------------------------------------------------------------------
+
+
+@given(LENGTHS, st.integers(1, 4000), st.integers(0, 3), st.integers(0, 3))
+def test_by_tokens_each_row_comes_once_and_every_epoch_has_equally_many_steps(lengths, tokens, seed, epoch):
+    budget = Budget(16, tokens)
+    steps = plan_epoch(lengths, budget, seed, epoch)
+    assert sorted(row for step in steps for row in step.rows) == list(range(len(lengths)))
+    assert len(steps) == budget.steps(lengths) == len(plan_epoch(lengths, budget, seed + 1, epoch + 1))
+    assert all(len(step.rows) for step in steps)
+
+
+def test_by_tokens_steps_hold_equally_many_tokens_of_like_lengths():
+    lengths = np.random.default_rng(0).integers(5, 60, 20_000)
+    steps = plan_epoch(lengths, Budget(16, 2048), 1, 0)
+    tokens = np.array([lengths[step.rows].sum() for step in steps])
+    assert tokens.max() < 2048 + 60
+    assert tokens.min() > 2048 - 130
+    padded = np.array([lengths[step.rows].max() * len(step.rows) for step in steps])
+    assert 1 - tokens.sum() / padded.sum() < 0.03
+    orders = [np.concatenate([step.rows for step in plan_epoch(lengths, Budget(16, 2048), 1, epoch)]) for epoch in (0, 1)]
+    assert not np.array_equal(*orders)
+
+
+def test_by_tokens_a_row_longer_than_a_step_has_one_of_its_own():
+    lengths = np.array([3, 500, 4, 2, 3])
+    steps = plan_epoch(lengths, Budget(16, 8), 0, 0)
+    assert sorted(row for step in steps for row in step.rows) == [0, 1, 2, 3, 4]
+    assert all(len(step.rows) for step in steps)
+
+
+def test_by_tokens_weighted_rows_make_as_many_steps_in_each_epoch():
+    lengths, weights = np.random.default_rng(0).integers(5, 60, 2000), np.tile([3.0, 1.0], 1000)
+    counts = {len(plan_epoch(lengths, Budget(16, 1024), 0, epoch, weights)) for epoch in range(4)}
+    assert counts == {Budget(16, 1024).steps(lengths)}
