@@ -1,7 +1,7 @@
 # make install   sets up .venv; every other target does that first where it is needed
 # make demo      trains a tagger and a classifier on sample data, in minutes
 # make check     lints and type-checks; make test, make test-all run the tests
-# make bench     measures reading, checking, and training against transformers' Trainer; make docs writes the generated pages
+# make bench     measures everything beside its peers and writes docs/benchmarks.md; make docs writes the generated pages
 
 PYTHON ?= python3
 VENV := .venv
@@ -44,7 +44,8 @@ test-all: install
 bench: install
 	$(BIN)/python benchmarks/read_formats.py
 	$(BIN)/python benchmarks/check_million.py
-	$(BIN)/python benchmarks/against_trainer.py
+	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/render.py
 
 docs: install
 	$(BIN)/tunny config --markdown > docs/config.md.new
