@@ -13,7 +13,7 @@ from tunny.data.audit import Audit
 from tunny.data.example import Example, Origin, Span
 from tunny.data.find import look_at
 from tunny.data.settings import DataSettings
-from tunny.data.write import CHUNK, FORMATS, write_examples
+from tunny.data.write import CHUNK, FORMATS, studio_task, write_examples
 
 HARBOUR = Example(
     "h1",
@@ -395,3 +395,10 @@ def test_other_libraries_read_the_tables(tmp_path):
         path = str(write(tmp_path, form, "classify", *made)[0])
         rows = datasets.load_dataset(builder, data_files=path, split="train", cache_dir=str(tmp_path / "cache"), **settings)
         assert [(row["text"], row["label"]) for row in rows] == [(one.text, one.labels[0]) for one in made]
+
+
+def test_columns_called_control_and_object_are_no_names_of_label_studio():
+    task = studio_task(Example("7", "Otto", score=1.5, meta={"control": 1, "object": "boat", "type": "rating"}), Audit())
+    assert task["annotations"][0]["result"] == [
+        {"id": "r1", "from_name": "label", "to_name": "text", "type": "number", "value": {"number": 1.5}}
+    ]

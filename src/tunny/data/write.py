@@ -166,9 +166,10 @@ def studio_task(example: Example, audit: Audit, control: str | None = None) -> R
         ("labels", {"start": start, "end": end, "text": example.text[start:end], "labels": [label]})
         for start, end, label in example.spans or ()
     ]
-    number = "rating" if meta.get("type") == "rating" else "number"
+    given = meta if task else {}  # other data may have columns of the same names
+    number = "rating" if given.get("type") == "rating" else "number"
     values += [(name, {name: value}) for name, value in (("choices", example.labels), (number, example.score)) if value not in (None, ())]
-    names = {"from_name": control or meta.get("control") or "label", "to_name": meta.get("object") or "text"}
+    names = {"from_name": control or given.get("control") or "label", "to_name": given.get("object") or "text"}
     result = [{"id": f"r{at}", **names, "type": name, "value": value} for at, (name, value) in enumerate(values, 1)]
     annotations = [{"result": result, "ground_truth": False}]  # which a server otherwise takes it for
     task, data = ({name: value for name, value in part.items() if value is not None} for part in (task, data))
