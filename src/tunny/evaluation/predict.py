@@ -19,7 +19,7 @@ from tunny.data.store import WindowColumns
 from tunny.engine.compute import Compute
 from tunny.tasks.base import Answer, Floats, Task
 
-BATCH_TOKENS = 4096  # tokens of one forward pass, padding included
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # tokens of one forward pass, padding included; a CPU's caches hold no more
 
 Chunk = tuple[list[Example], WindowColumns, int]  # examples, their windows, row of the first example
 
@@ -54,7 +54,7 @@ def predict(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Comp
 def _forward(model: nn.Module, task: Task, windows: WindowColumns, compute: Compute) -> Sequence[Floats]:
     """Return the logits of each window without padding: (T, K), or (K,) in sequence tasks."""
     found: list[Floats] = [np.zeros(0, dtype=np.float32)] * len(windows)
-    for rows in plan_prediction(windows.lengths, BATCH_TOKENS):
+    for rows in plan_prediction(windows.lengths, BATCH_TOKENS[compute.device.type]):
         batch = task.batch([windows[int(row)] for row in rows])
         with compute.of(batch.lengths):
             logits = task.predict_step(model, batch.to(compute.device))
