@@ -221,6 +221,17 @@ def prediction(options, folder):
     return found
 
 
+def preparation(options, folder):
+    """Examples to windows, beside datasets.map; by default of generated sentences, in which many words come again."""
+    files = options.prepare or [f"ner={generated(folder / 'prepare.conll', 30_000, (5, 35))}"]
+    found = {}
+    for kind, _, file in (one.partition("=") for one in files):
+        line, _ = call([sys.executable, str(HERE / "prepare.py"), file, "--kind", kind, "--rounds", str(options.rounds)])
+        found[f"{kind}, {Path(file).name}"] = json.loads(line)
+        print(f"preparation {kind} {line}", flush=True)
+    return found
+
+
 def long(options, folder):
     """Texts of 512 tokens: where padding and short steps do not matter."""
     data = generated(folder / "long.conll", 96, 510)
@@ -274,7 +285,7 @@ def growth(options, folder):
     return found
 
 
-PARTS = {part.__name__: part for part in (training, scores, prediction, long, large, growth)}
+PARTS = {part.__name__: part for part in (training, scores, prediction, preparation, long, large, growth)}
 
 
 def machine():
@@ -296,6 +307,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--prepare", nargs="+", metavar="KIND=FILE", help="files to prepare")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--most-predicted", type=int, default=10_000)
     options = parser.parse_args()

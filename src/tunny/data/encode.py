@@ -16,8 +16,7 @@ from tokenizers import Tokenizer
 
 from tunny.core.errors import DataError, ModelError
 from tunny.core.files import digest_bytes
-from tunny.data.align import IGNORED as IGNORED
-from tunny.data.align import align
+from tunny.data.align import IGNORED, align
 from tunny.data.audit import Audit
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet

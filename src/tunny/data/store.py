@@ -178,7 +178,9 @@ class WindowColumns:
 
     def __init__(self, batch: pa.RecordBatch):
         lists = {name: batch.column(name) for name in ("ids", "words", "labels", "joined")}
-        self._lists = {name: (column.values.to_numpy(), column.offsets.to_numpy()) for name, column in lists.items()}
+        self._lists: dict[str, tuple[NDArray[np.int32], NDArray[np.int32]]] = {
+            name: (column.values.to_numpy(), column.offsets.to_numpy()) for name, column in lists.items()
+        }
         self._numbers = [batch.column(name).to_numpy() for name in ("second", "weight", "score")]
         self.example: NDArray[np.int64] = batch.column("example").to_numpy()
         self.lengths: NDArray[np.int64] = np.diff(self._lists["ids"][1]).astype(np.int64)
@@ -191,5 +193,6 @@ class WindowColumns:
         return len(self.lengths)
 
     def __getitem__(self, row: int) -> Window:
-        lists = (values[offsets[row] : offsets[row + 1]] for values, offsets in self._lists.values())
-        return Window(self.example[row].item(), *lists, *(values[row].item() for values in self._numbers))
+        ids, words, labels, joined = (values[offsets[row] : offsets[row + 1]] for values, offsets in self._lists.values())
+        second, weight, score = (values[row].item() for values in self._numbers)
+        return Window(int(self.example[row]), ids, words, labels, joined, second, weight, score)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tunny.core.errors import ModelError
-from tunny.data.encode import IGNORED
+from tunny.data.align import IGNORED
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
