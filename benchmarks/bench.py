@@ -172,11 +172,11 @@ def training(options, folder):
 
     def ours(settings):
         result = tunny(folder, options.train, **{"train.epochs": options.epochs}, **settings)
-        return {**result, "tokens": tokens["trainer-default"]}
+        return {**result, "tokens": next(iter(tokens.values()))}
 
     sides = {side: lambda side=side: theirs(side) for side in PEERS}
     sides |= {name: lambda settings=settings: ours(settings) for name, settings in TUNNY.items()}
-    return in_turn(sides, options.rounds, "training")
+    return in_turn({name: side for name, side in sides.items() if name in options.sides}, options.rounds, "training")
 
 
 def scores(options, folder):
@@ -307,6 +307,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--sides", nargs="+", choices=(*PEERS, *TUNNY), default=[*PEERS, *TUNNY], help="of training, a peer first")
     parser.add_argument("--prepare", nargs="+", metavar="KIND=FILE", help="files to prepare")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--most-predicted", type=int, default=10_000)
