@@ -209,7 +209,7 @@ def prediction(options, folder):
         return lambda: peer("predict", "--side", side, "--model", model, "--texts", folder / f"{texts}.json", "--batch-size", size)
 
     sides = {f"pipeline, batch {size}": run("pipeline", size, "many") for size in (8, 32, 128)}
-    sides |= {side: run(side, 0, "many") for side in ("tunny-fp32", *(("tunny-bf16",) if options.bf16 else ()))}
+    sides |= {side: run(side, 0, "many") for side in ("tunny-fp32", *(("tunny-bf16",) if bf16() else ()))}
     sides |= {"pipeline, one at a time": run("pipeline", 1, "single"), "tunny-fp32, one at a time": run("tunny-fp32", 1, "single")}
     found = in_turn(sides, options.rounds, "prediction")
     exact = {(at, *span) for at, row in enumerate(found["pipeline, batch 32"][0]["spans"]) for span in row}
@@ -288,18 +288,28 @@ def growth(options, folder):
 PARTS = {part.__name__: part for part in (training, scores, prediction, preparation, long, large, growth)}
 
 
+def bf16():
+    """Say whether the processor multiplies bf16 fast."""
+    from tunny.engine.precision import cpu_flags
+
+    return bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+
+
 def machine():
     """Return what numbers depend on."""
     from tunny.run import versions
 
     names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {"processor": names[0] if names else platform.processor(), "threads": torch.get_num_threads(), "versions": versions()}
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "bf16": bf16(),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
 
 
 def main():
     """Run parts and write their results."""
-    from tunny.engine.precision import cpu_flags
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=list(PARTS))
     parser.add_argument("--train", help="CoNLL file; absent: the sample of harbour news")
@@ -312,7 +322,6 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--most-predicted", type=int, default=10_000)
     options = parser.parse_args()
-    options.bf16 = bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

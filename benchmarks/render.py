@@ -193,7 +193,7 @@ def main():
         if path.exists():
             content = json.loads(path.read_text())
             about = content["about"]
-            where = f"{about['machine']['processor']}, {about['machine']['threads']} threads, torch {about['machine']['versions']['torch']}, {about['date']}"
+            where = f"{about['machine']['processor']}, {about['machine']['threads']} threads, {'bf16' if about['machine']['bf16'] else 'no bf16: all sides in fp32'}, torch {about['machine']['versions']['torch']}, {about['date']}"
             data = f" Data: {about['data']}." if part in ("training", "scores", "prediction") else ""
             lines += ["", f"## {title}", "", f"{meaning}{data} Machine: {where}.", "", render(content)]
     (DOCS / "benchmarks.md").write_text("\n".join(lines) + "\n")
