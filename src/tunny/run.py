@@ -194,7 +194,6 @@ def _job(
     task = make_task(config.task, dataset.labels, prepared.loaded.padding, counts)
     model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed)
     compute = choose_compute(model, backend.device, precision)
-    train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)
     if config.engine.gradient_checkpointing:
         model.activation_checkpointing_enable()  # type: ignore[operator]
     scored = [split for name, split in dataset.splits.items() if name.startswith("validation")]
@@ -211,6 +210,7 @@ def _job(
         return values
 
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
+    train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)  # files hold the whole vocabulary, so after their size
     return Job(
         Work(task, rows, config.seed, config.train, backend, compute), model,
         row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
