@@ -9,10 +9,9 @@ from tunny.engine.precision import Precision
 
 def measure_ceiling(device: torch.device, precision: Precision) -> float:
     """Return the best FLOP/s of a matrix product of encoder shape, 672 x 384 x 1536 on a CPU, in the run's precision."""
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision.name, torch.float32)
     rows, inner, columns = (8192, 4096, 4096) if device.type == "cuda" else (672, 384, 1536)
-    left = torch.full((rows, inner), 0.5, dtype=dtype, device=device)
-    right = torch.full((columns, inner), 0.5, dtype=dtype, device=device)
+    left = torch.full((rows, inner), 0.5, dtype=precision.dtype, device=device)
+    right = torch.full((columns, inner), 0.5, dtype=precision.dtype, device=device)
     best = float("inf")
     end = time.perf_counter() + 0.2
     while time.perf_counter() < end:

@@ -53,8 +53,7 @@ def can_pack(model: PreTrainedModel, device: torch.device, precision: Precision)
         return False, f"the attention of {model.config.model_type} is its own, or not known here; batches of like length instead"
     if device.type != "cuda":
         return False, "it is for GPUs; batches of like length instead"
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision.name, torch.float32)
-    fault = kernel_fault(device, dtype, model.config.hidden_size // model.config.num_attention_heads)
+    fault = kernel_fault(device, precision.dtype, model.config.hidden_size // model.config.num_attention_heads)
     return True, f"layers skip padding, attention does not: {fault}" if fault else "layers and attention skip padding"
 
 

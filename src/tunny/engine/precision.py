@@ -10,7 +10,7 @@ from tunny.core.console import choice
 from tunny.core.errors import ConfigError
 
 CPU_INFO = Path("/proc/cpuinfo")
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,12 @@ class Precision:
         """Return the context in which a forward pass runs."""
         if self.name == "fp32":
             return nullcontext()
-        return torch.autocast(self.device_type, dtype=_DTYPES[self.name])
+        return torch.autocast(self.device_type, dtype=self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type itself."""
+        return _DTYPES[self.name]
 
     @property
     def scaled(self) -> bool:
@@ -35,7 +40,7 @@ class Precision:
 def choose_precision(wanted: str, device: torch.device, reason: str = "engine.precision") -> Precision:
     """Return the precision that is wanted, or for auto the one the hardware multiplies fast; say why."""
     if wanted == "auto":
-        wanted, reason = _fast_precision(device)
+        wanted, reason = fast_precision(device)
     if wanted == "fp16" and device.type == "cpu":
         raise ConfigError("engine.precision: fp16 is for GPUs; on a CPU choose bf16, fp32 or auto")
     choice("precision", wanted, reason)
@@ -58,7 +63,8 @@ def _choose_products() -> None:
     choice("fp32 products", "oneDNN" if one else "MKL", reason)
 
 
-def _fast_precision(device: torch.device) -> tuple[str, str]:
+def fast_precision(device: torch.device) -> tuple[str, str]:
+    """Return what the hardware multiplies fast, bf16 or fp32, and the reason."""
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "the GPU has bf16 matrix units"
