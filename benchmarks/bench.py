@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from peers import FAST_BF16
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -209,7 +210,7 @@ def prediction(options, folder):
         return lambda: peer("predict", "--side", side, "--model", model, "--texts", folder / f"{texts}.json", "--batch-size", size)
 
     sides = {f"pipeline, batch {size}": run("pipeline", size, "many") for size in (8, 32, 128)}
-    sides |= {side: run(side, 0, "many") for side in ("tunny-fp32", *(("tunny-bf16",) if bf16() else ()))}
+    sides |= {side: run(side, 0, "many") for side in ("tunny-fp32", *(("tunny-bf16",) if FAST_BF16 else ()))}
     sides |= {"pipeline, one at a time": run("pipeline", 1, "single"), "tunny-fp32, one at a time": run("tunny-fp32", 1, "single")}
     found = in_turn(sides, options.rounds, "prediction")
     exact = {(at, *span) for at, row in enumerate(found["pipeline, batch 32"][0]["spans"]) for span in row}
@@ -288,13 +289,6 @@ def growth(options, folder):
 PARTS = {part.__name__: part for part in (training, scores, prediction, preparation, long, large, growth)}
 
 
-def bf16():
-    """Say whether the processor multiplies bf16 fast."""
-    from tunny.engine.precision import cpu_flags
-
-    return bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
-
-
 def machine():
     """Return what numbers depend on."""
     from tunny.run import versions
@@ -302,7 +296,7 @@ def machine():
     names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor(),
-        "bf16": bf16(),
+        "bf16": FAST_BF16,
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }

@@ -18,7 +18,7 @@ from collections import Counter
 import torch
 import transformers
 from seqeval.metrics import f1_score
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 import tunny
 from tunny.data.audit import Audit
@@ -26,25 +26,12 @@ from tunny.data.labels import label_set
 from tunny.data.read import read
 from tunny.data.settings import DataSettings
 from tunny.data.tags import tag_words
-from tunny.engine.precision import cpu_flags
+from tunny.engine.precision import fast_precision
 from tunny.engine.settings import EngineSettings
 from tunny.tasks.model import locate
 
-FAST_BF16 = bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+FAST_BF16 = fast_precision(torch.device("cpu"))[0] == "bf16"
 RATES = {"trainer-default": 5e-5, "trainer-best": 2e-4, "marlin": 4e-5}
-
-
-class Rows(Dataset):
-    """Encoded sentences in a list."""
-
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, at):
-        return self.rows[at]
 
 
 def encode(examples, tokenizer, labels, length, padding=False):
@@ -61,11 +48,11 @@ def encode(examples, tokenizer, labels, length, padding=False):
             targets.append(-100 if word is None or word == before else tags[word])
             before = word
         rows.append({"input_ids": encoding["input_ids"], "attention_mask": encoding["attention_mask"], "labels": targets})
-    return Rows(rows)
+    return rows
 
 
 def trainer(options, model, rows, collate):
-    """Train with Trainer and return the seconds it took."""
+    """Train with Trainer; return the seconds it took and the rows it saw."""
     best = options.side == "trainer-best"
     with tempfile.TemporaryDirectory() as output:
         arguments = transformers.TrainingArguments(
@@ -81,7 +68,7 @@ def trainer(options, model, rows, collate):
 
 
 def marlin(options, model, rows, collate):
-    """Train as PyMarlin's recipe does and return the seconds it took."""
+    """Train as PyMarlin's recipe does; return the same."""
     size = options.batch_size or 32
     loader = DataLoader(rows, batch_size=size, shuffle=True, collate_fn=collate)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate or RATES["marlin"])
@@ -130,7 +117,7 @@ def train(options):
     rows = {name: encode(examples, tokenizer, labels, length, options.side == "marlin") for name, examples in splits.items()}
     collate = transformers.DataCollatorForTokenClassification(tokenizer)
     seconds, seen = (marlin if options.side == "marlin" else trainer)(options, model, rows["train"], collate)
-    tokens = sum(sum(row["attention_mask"]) for row in rows["train"].rows)
+    tokens = sum(sum(row["attention_mask"]) for row in rows["train"])
     passes = seen / len(rows["train"]) if options.max_steps else options.epochs
     return {"seconds": seconds, "tokens": tokens * passes, "f1": scored(model, rows["test"], collate, names) if options.test else None}
 
