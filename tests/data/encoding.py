@@ -10,7 +10,6 @@ from tunny.data.encode import Encoder
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.settings import EncodeSettings
-from tunny.data.store import WindowColumns
 
 NER = LabelSet("ner", ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))
 TOKENIZER = {kind: make_tokenizer(kind) for kind in TOKENIZERS}
@@ -32,7 +31,7 @@ def encoder(kind="wordpiece-uncased", **wanted):
 
 
 def rows_of(made, examples, labels=NER, audit=None):
-    columns = WindowColumns(made.encode(examples, labels, audit or Audit()))
+    columns = made.encode(examples, labels, audit or Audit())
     return [columns[row] for row in range(len(columns))]
 
 

@@ -33,4 +33,4 @@ def windows_of(task, tokenizer, examples: Sequence[Example], max_tokens: int = 6
 
 def columns_of(task, tokenizer, examples: Sequence[Example], max_tokens: int = 64, stride: int = 16) -> WindowColumns:
     encoder = Encoder(tokenizer.backend_tokenizer, EncodeSettings(max_tokens=max_tokens, stride=stride))
-    return WindowColumns(encoder.encode(examples, task.labels, Audit()))
+    return encoder.encode(examples, task.labels, Audit())

@@ -20,7 +20,7 @@ def store(tokenizer, tmp_path):
     """Ten windows, nine of a common class and one of a rare one."""
     examples = [Example(str(at), "cod", labels=(CLASSES[at == 9],)) for at in range(10)]
     encoder = Encoder(tokenizer.backend_tokenizer, EncodeSettings())
-    batch = encoder.encode(examples, sequence_task("classify", CLASSES).labels, Audit())
+    batch = encoder.encode(examples, sequence_task("classify", CLASSES).labels, Audit()).rows()
     write_batches(tmp_path / "windows.arrow", WINDOWS, [batch])
     return WindowStore(tmp_path / "windows.arrow")
 
@@ -32,7 +32,7 @@ def test_labels_are_counted_over_all_rows(store):
 def test_the_windows_of_a_long_text_count_as_one(tokenizer, tmp_path):
     encoder = Encoder(tokenizer.backend_tokenizer, EncodeSettings(max_tokens=16, stride=4))
     example = Example("long", "cod " * 100, labels=("common",))
-    batch = encoder.encode([example], sequence_task("classify", CLASSES).labels, Audit())
+    batch = encoder.encode([example], sequence_task("classify", CLASSES).labels, Audit()).rows()
     write_batches(tmp_path / "long.arrow", WINDOWS, [batch])
     rows = WindowStore(tmp_path / "long.arrow")
     assert len(rows) > 5

@@ -8,7 +8,8 @@ Letters: N examples, P pieces, V windows, T tokens of all windows.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,9 @@ from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.pieces import Array, PieceFinder, Pieces, bounds_of, ranges
 from tunny.data.settings import TOKEN_KINDS, EncodeSettings
-from tunny.data.store import WINDOWS, list_lengths, to_rows
+from tunny.data.store import WindowColumns, list_lengths, to_rows
+
+Items = tuple[Array, Array]  # of lists: all of them, and the bounds of each list
 
 
 class Template(NamedTuple):
@@ -40,6 +43,7 @@ class Windows(NamedTuple):
     number: Array  # (V,) among those of its example
     share: Array  # (V,) how many its example has
     parts: Array  # (V, 5) tokens of each part
+    bounds: Array  # (V + 1,) first token of each window among all, and the end
     places: Array  # (T,)
     at_home: Array  # (T,) bool, whether it is a piece of the text and has its home there
 
@@ -53,6 +57,7 @@ class Encoder:
         tokenizer.no_padding()
         self.settings = settings
         self.template = _template(tokenizer)
+        self._special = np.array(list(chain(*self.template.single, *self.template.pair)), np.int32)
         self.digest = digest_bytes(tokenizer.to_str())
         self.finder = PieceFinder(tokenizer)
         if self.room(pair=True) < 2 or self.room(pair=False) <= settings.stride:
@@ -65,7 +70,7 @@ class Encoder:
         """Return how many tokens of text a window takes."""
         return self.settings.max_tokens - sum(map(len, self.template.pair if pair else self.template.single))
 
-    def encode(self, examples: Sequence[Example] | pa.RecordBatch, labels: LabelSet, audit: Audit, first_row: int = 0) -> pa.RecordBatch:
+    def encode(self, examples: Sequence[Example] | pa.RecordBatch, labels: LabelSet, audit: Audit, first_row: int = 0) -> WindowColumns:
         """Return the windows of examples, or of rows of the store, in order; `first_row` is the row of the first example."""
         rows = examples if isinstance(examples, pa.RecordBatch) else to_rows(examples)
         for_tokens = labels.kind in TOKEN_KINDS
@@ -74,35 +79,38 @@ class Encoder:
         windows = self._cut(np.stack([a.counts, b.counts]), np.array([text is not None for text in seconds]))
         audit.count("pieces", len(a.ids) + len(b.ids))
         audit.count("windows", len(windows.example))
-        sizes, none = windows.parts.sum(1), np.zeros_like(windows.example)
-        ids = np.concatenate([*self.template.single, *self.template.pair, a.ids, b.ids])[windows.places]
-        columns = {"example": windows.example + first_row, "second": sizes, "weight": none + 1, "score": none + np.nan}
-        columns["ids"] = _lists(ids, sizes)
-        columns |= dict.fromkeys(("words", "labels", "joined"), _lists(none[:0], none))
-        columns |= self._token_columns(rows, labels, audit, a, windows) if for_tokens else self._sequence_columns(rows, labels, windows)
-        return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in WINDOWS], schema=WINDOWS)
+        ids = np.concatenate([self._special, a.ids, b.ids])[windows.places]
+        num, sizes = len(windows.example), np.diff(windows.bounds)
+        numbers = {"example": windows.example + first_row, "second": sizes, "weight": np.ones(num), "score": np.full(num, np.nan)}
+        lists = {"ids": (ids, windows.bounds), **dict.fromkeys(("words", "labels", "joined"), (ids[:0], np.zeros(num + 1, np.int64)))}
+        if for_tokens:
+            lists |= self._token_lists(rows, labels, audit, a, windows)
+        else:
+            lists["labels"] = self._labels(rows, labels, windows)
+            numbers |= {"weight": 1.0 / windows.share, "score": rows["score"].to_numpy(zero_copy_only=False)[windows.example]}
+            if self.template.second_type is not None:
+                head = windows.parts[:, :2].sum(1) + self.template.second_type
+                numbers["second"] = np.where(rows["text_b"].is_valid().to_numpy(False)[windows.example], head, sizes)
+        return WindowColumns(numbers, lists)
 
-    def _token_columns(self, rows: pa.RecordBatch, labels: LabelSet, audit: Audit, pieces: Pieces, windows: Windows) -> dict[str, Any]:
+    def _token_lists(self, rows: pa.RecordBatch, labels: LabelSet, audit: Audit, pieces: Pieces, windows: Windows) -> dict[str, Items]:
         """Return the words that tokens answer and the labels that they learn where they are at home."""
         answers, targets, joined, num_joined = align(rows, pieces, labels, self.settings.label_all_pieces, audit)
-        sizes, piece = windows.parts.sum(1), windows.places[windows.at_home] - sum(map(len, self.template.single + self.template.pair))
+        piece = windows.places[windows.at_home] - len(self._special)
         words, learnt = np.full(len(windows.places), -1), np.full(len(windows.places), IGNORED)
         words[windows.at_home], learnt[windows.at_home] = answers[piece], targets[piece]
-        of_first = _lists(joined, np.where(windows.number == 0, num_joined[windows.example], 0))
-        return {"words": _lists(words, sizes), "labels": _lists(learnt, sizes), "joined": of_first}
+        of_first = bounds_of(np.where(windows.number == 0, num_joined[windows.example], 0))
+        return {"words": (words, windows.bounds), "labels": (learnt, windows.bounds), "joined": (joined, of_first)}
 
-    def _sequence_columns(self, rows: pa.RecordBatch, labels: LabelSet, windows: Windows) -> dict[str, Any]:
-        """Return the labels of examples at each of their windows, which weigh as much as one together."""
+    @staticmethod
+    def _labels(rows: pa.RecordBatch, labels: LabelSet, windows: Windows) -> Items:
+        """Return the labels of examples at each of their windows."""
         names, counts = rows["labels"].flatten().dictionary_encode(), list_lengths(rows["labels"])
         known = {} if labels.kind == "regress" else labels.ids
         ids = np.array([known.get(name, -1) for name in names.dictionary.to_pylist()], np.int64)[names.indices.to_numpy()]
         bounds = bounds_of(ids >= 0)[bounds_of(counts)]  # (N + 1,) first known label of each example, and the end
         sizes = np.diff(bounds)[windows.example]
-        columns = {"labels": _lists(ids[ids >= 0][ranges(bounds[windows.example], sizes)], sizes), "weight": 1.0 / windows.share}
-        if self.template.second_type is not None:
-            head = windows.parts[:, :2].sum(1) + self.template.second_type
-            columns["second"] = np.where(rows["text_b"].is_valid().to_numpy(False)[windows.example], head, windows.parts.sum(1))
-        return columns | {"score": rows["score"].to_numpy(zero_copy_only=False)[windows.example]}
+        return ids[ids >= 0][ranges(bounds[windows.example], sizes)], bounds_of(sizes)
 
     def _cut(self, length: Array, is_pair: Array) -> Windows:
         """Return the windows of texts and second texts with so many pieces (2, N); of a text alone the second has none.
@@ -122,7 +130,7 @@ class Encoder:
         end = np.minimum(start + most[:, example], length[:, example])
         forms = np.array([[len(part) for part in form] for form in (self.template.single, self.template.pair)])  # (2, 3)
         form_of = is_pair.astype(int)[example]
-        bases = forms.sum() + bounds_of(length.ravel())[:-1].reshape(length.shape)[:, example]
+        bases = len(self._special) + bounds_of(length.ravel())[:-1].reshape(length.shape)[:, example]
         parts, firsts = np.zeros((2, len(example), 5), np.int64)
         parts[:, ::2], parts[:, 1::2] = forms[form_of], (end - start).T
         firsts[:, ::2], firsts[:, 1::2] = bounds_of(forms.ravel())[:-1].reshape(forms.shape)[form_of], (bases + start).T
@@ -130,11 +138,7 @@ class Encoder:
         home_start = bases[0] + np.where(at[0], start[0] + stride[0, example] // 2, 0)
         home_end = bases[0] + np.where(end[0] < length[0, example], end[0] - (stride[0, example] + 1) // 2, end[0])
         at_home = (np.repeat(home_start, sizes) <= places) & (places < np.repeat(home_end, sizes))
-        return Windows(example, number, share[example], parts, places, at_home)
-
-
-def _lists(values: Array, lengths: Array) -> pa.ListArray:
-    return pa.ListArray.from_arrays(bounds_of(lengths).astype(np.int32), values.astype(np.int32))
+        return Windows(example, number, share[example], parts, bounds_of(sizes), places, at_home)
 
 
 def _template(tokenizer: Tokenizer) -> Template:

@@ -94,7 +94,9 @@ class PieceFinder:
 
 def bounds_of(lengths: Sequence[int] | Array) -> Array:
     """Return where each of the stretches of these lengths begins, and where the last ends."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    bounds = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, dtype=np.int64, out=bounds[1:])
+    return bounds
 
 
 def ranges(starts: Array, lengths: Array) -> Array:
@@ -103,7 +105,8 @@ def ranges(starts: Array, lengths: Array) -> Array:
     >>> ranges(np.array([5, 9]), np.array([2, 3])).tolist()
     [5, 6, 9, 10, 11]
     """
-    return np.repeat(starts - bounds_of(lengths)[:-1], lengths) + np.arange(lengths.sum())
+    bounds = bounds_of(lengths)
+    return np.repeat(starts - bounds[:-1], lengths) + np.arange(bounds[-1])
 
 
 def _characters(text: str) -> tuple[Array, Array]:

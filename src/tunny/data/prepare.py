@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tunny.core.console import progress, say
 from tunny.core.errors import DataError
@@ -27,9 +28,10 @@ from tunny.data.example import Example
 from tunny.data.find import find_files
 from tunny.data.labels import LabelSet, given_names, kept_names, label_set
 from tunny.data.read import digest_of, read
+from tunny.data.repeats import find_repeats
 from tunny.data.settings import TOKEN_KINDS, DataSettings, SplitSettings
 from tunny.data.split import SPLITS, deal, documents_of, report
-from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, to_rows, write_batches
+from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, read_rows, to_rows, write_batches
 
 VERSION = "5"  # of what reading and encoding give; raising it makes every cache anew
 CHUNK_CHARACTERS = 1_000_000
@@ -49,9 +51,14 @@ class Split:
     windows_folder: Path | None = None
 
     @property
+    def examples_file(self) -> Path:
+        """The Arrow file of the examples."""
+        return self.folder / "examples.arrow"
+
+    @property
     def examples(self) -> ExampleStore:
         """The examples, memory-mapped."""
-        return ExampleStore(self.folder / "examples.arrow")
+        return ExampleStore(self.examples_file)
 
     @property
     def windows(self) -> WindowStore:
@@ -130,7 +137,7 @@ def read_splits(
     for name in sorted(set(first.keep_labels or ()).difference(*found.values())):
         audit.event("labels to keep that the data does not have", "data.keep_labels", repr(name))
     _find_missing_labels(kind, found, audit)
-    _find_duplicates(splits, audit)
+    find_repeats({name: split.examples_file for name, split in splits.items()}, audit)
     return Dataset(splits, labels, reason, audit, dealt, whole)
 
 
@@ -213,15 +220,21 @@ def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
         say(f"{split.name}: encoded data found in the cache, nothing to tokenise")
     else:
         _make_room(folder.parent)
-        audit, store = Audit(), split.examples
-        batches = progress(store.batches, f"encoding {split.name}", total=len(store.batches), unit="chunks")
+        audit = Audit()
         with new_folder(folder) as temporary:
-            windows = (encoder.encode(batch, labels, audit, first) for batch, first in zip(batches, store.starts, strict=False))
-            write_batches(temporary / "windows.arrow", WINDOWS, windows)
+            write_batches(temporary / "windows.arrow", WINDOWS, _windows(split, labels, encoder, audit))
             audit.settle()
             write_json(temporary / "audit.json", audit.to_json())
     joint = split.audit.joined(Audit.from_json(read_json(folder / "audit.json")))
     return replace(split, audit=joint, windows_folder=folder)
+
+
+def _windows(split: Split, labels: LabelSet, encoder: Encoder, audit: Audit) -> Iterator[pa.RecordBatch]:
+    row = 0
+    total = sum(1 for _ in read_rows(split.examples_file, "key"))
+    for batch in progress(read_rows(split.examples_file), f"encoding {split.name}", total=total, unit="chunks"):
+        yield encoder.encode(batch, labels, audit, row).rows()
+        row += batch.num_rows
 
 
 def _find_missing_labels(kind: str, found: Mapping[str, Counter[str]], audit: Audit) -> None:
@@ -233,26 +246,6 @@ def _find_missing_labels(kind: str, found: Mapping[str, Counter[str]], audit: Au
                 audit.event("labels missing from training", name, f"{label!r} ({counts[label]} times): it cannot be learnt")
     if kind in ("classify", "pos") and len(found["train"]) == 1:
         audit.event("only one label", "train", f"every label is {next(iter(found['train']))!r}: there is nothing to tell apart")
-
-
-def _find_duplicates(splits: Mapping[str, Split], audit: Audit) -> None:
-    """Count texts and ids that stand twice in a split, and texts of validation and test that training holds too."""
-    keys = {name: split.examples.column("key").astype(np.uint64) for name, split in splits.items()}
-    for name, values in keys.items():
-        unique, counts = np.unique(values, return_counts=True)
-        repeated = int((counts - 1).sum())
-        if repeated:
-            first = int(np.nonzero(values == unique[np.argmax(counts)])[0][0])
-            audit.event(
-                "duplicates", name, f"{repeated} texts stand there before; the commonest {counts.max()} times, first in row {first + 1}"
-            )
-        same, first_id = splits[name].examples.repeated_ids()
-        if same:
-            audit.event("ids given twice", name, f"{same} examples have an id that stands there before, such as {first_id!r}", same)
-        if name != "train" and "train" in keys:
-            shared = int(np.isin(values, keys["train"]).sum())
-            if shared:
-                audit.event("leakage", name, f"{shared} of {len(values)} texts are in the training data too")
 
 
 def require_labels(dataset: Dataset) -> None:

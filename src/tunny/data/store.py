@@ -6,14 +6,13 @@ a view into the mapped file.
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tunny.data.example import Example, Origin, Span, text_key
@@ -50,6 +49,7 @@ WINDOWS = pa.schema(
         ("score", pa.float32()),  # regress: the target
     ]
 )
+LISTS = ("ids", "words", "labels", "joined")
 
 
 def to_rows(examples: Sequence[Example]) -> pa.RecordBatch:
@@ -96,6 +96,15 @@ def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
     return rows
 
 
+def read_rows(path: Path, *columns: str) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of an Arrow file one after another, or some columns of them, and leave none in memory."""
+    with pa.OSFile(str(path)) as source:
+        names = pa.ipc.open_file(source).schema.names
+        options = pa.ipc.IpcReadOptions(included_fields=[names.index(column) for column in columns or names])
+        file = pa.ipc.open_file(source, options=options)
+        yield from map(file.get_batch, range(file.num_record_batches))
+
+
 class ArrowRows:
     """A memory-mapped Arrow file of one schema; a batch is opened when it is asked for."""
 
@@ -122,13 +131,6 @@ class ArrowRows:
 class ExampleStore(ArrowRows):
     """Examples on disk, in the order they were read."""
 
-    def repeated_ids(self) -> tuple[int, str]:
-        """Return how many examples have an id that stands before them, and one such id."""
-        ids = pa.chunked_array([batch.column("id") for batch in self.batches], pa.string())
-        counts = pc.value_counts(ids)
-        number = len(ids) - len(counts)
-        return number, str(counts[pc.index(pc.greater(counts.field("counts"), 1), True).as_py()]["values"]) if number else ""
-
     def chunks(self) -> Iterator[list[Example]]:
         """Yield the examples a chunk at a time."""
         for batch in self.batches:
@@ -143,7 +145,7 @@ class WindowStore(ArrowRows):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        self._columns = [WindowColumns(batch) for batch in self.batches]
+        self._columns = [WindowColumns.of(batch) for batch in self.batches]
         self.lengths: NDArray[np.int64] = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in self._columns)])
 
     def __getitem__(self, row: int) -> "Window":
@@ -174,16 +176,27 @@ class Window(NamedTuple):
 
 
 class WindowColumns:
-    """The windows of one Arrow batch as numpy views."""
+    """The windows of a chunk of examples, by the names of `WINDOWS`: numbers as one array, lists as their items and their bounds."""
 
-    def __init__(self, batch: pa.RecordBatch):
-        lists = {name: batch.column(name) for name in ("ids", "words", "labels", "joined")}
-        self._lists: dict[str, tuple[NDArray[np.int32], NDArray[np.int32]]] = {
-            name: (column.values.to_numpy(), column.offsets.to_numpy()) for name, column in lists.items()
-        }
-        self._numbers = [batch.column(name).to_numpy() for name in ("second", "weight", "score")]
-        self.example: NDArray[np.int64] = batch.column("example").to_numpy()
+    def __init__(self, numbers: Mapping[str, NDArray[Any]], lists: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]):
+        self._lists = {name: (items, bounds) for name, (items, bounds) in lists.items()}
+        self._numbers = [numbers[name] for name in ("second", "weight", "score")]
+        self.example: NDArray[np.int64] = numbers["example"]
         self.lengths: NDArray[np.int64] = np.diff(self._lists["ids"][1]).astype(np.int64)
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> "WindowColumns":
+        """Return the windows of an Arrow batch as views."""
+        lists = {name: (batch[name].values.to_numpy(), batch[name].offsets.to_numpy()) for name in LISTS}
+        return cls({name: batch[name].to_numpy() for name in WINDOWS.names if name not in LISTS}, lists)
+
+    def rows(self) -> pa.RecordBatch:
+        """Return them as an Arrow batch."""
+        second, weight, score = self._numbers
+        columns = {"example": self.example, "second": second, "weight": weight, "score": score}
+        for name, (items, bounds) in self._lists.items():
+            columns[name] = pa.ListArray.from_arrays(bounds.astype(np.int32), items.astype(np.int32))
+        return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in WINDOWS], schema=WINDOWS)
 
     def flat(self, name: str) -> NDArray[np.int32]:
         """Return a column of lists end to end."""

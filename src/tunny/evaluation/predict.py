@@ -6,7 +6,6 @@ Examples come a chunk at a time; within a chunk rows of like length share a batc
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import nn
 
@@ -37,15 +36,15 @@ def encode_chunks(examples: Iterable[Example], encoder: Encoder, task: Task, aud
     """Encode examples as they come; the same chunks as those of a prepared split."""
     row = 0
     for chunk in chunked(examples):
-        batch: pa.RecordBatch = encoder.encode(chunk, task.labels, audit, row)
-        yield chunk, WindowColumns(batch), row
+        yield chunk, encoder.encode(chunk, task.labels, audit, row), row
         row += len(chunk)
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute) -> Iterator[tuple[Example, Answer]]:
     """Yield every example with its answer, in order."""
-    model.eval()
+    if model.training:  # going through all parts of the model takes as long as a layer does for one text
+        model.eval()
     for examples, windows, first_row in chunks:
         logits = _forward(model, task, windows, compute)
         yield from zip(examples, task.answers(examples, windows, first_row, logits), strict=True)
