@@ -23,7 +23,7 @@ from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.pieces import Array, PieceFinder, Pieces, bounds_of, ranges
 from tunny.data.settings import TOKEN_KINDS, EncodeSettings
-from tunny.data.store import WindowColumns, list_lengths, to_rows
+from tunny.data.store import TO_ENCODE, WindowColumns, list_lengths, to_rows
 
 Items = tuple[Array, Array]  # of lists: all of them, and the bounds of each list
 
@@ -72,7 +72,7 @@ class Encoder:
 
     def encode(self, examples: Sequence[Example] | pa.RecordBatch, labels: LabelSet, audit: Audit, first_row: int = 0) -> WindowColumns:
         """Return the windows of examples, or of rows of the store, in order; `first_row` is the row of the first example."""
-        rows = examples if isinstance(examples, pa.RecordBatch) else to_rows(examples)
+        rows = examples if isinstance(examples, pa.RecordBatch) else to_rows(examples, TO_ENCODE)
         for_tokens = labels.kind in TOKEN_KINDS
         seconds = [None] * len(rows) if for_tokens else rows["text_b"].to_pylist()
         a, b = self.finder.find(rows["text"].to_pylist()), self.finder.find([text or "" for text in seconds])

@@ -6,8 +6,9 @@ a view into the mapped file.
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,33 +50,35 @@ WINDOWS = pa.schema(
         ("score", pa.float32()),  # regress: the target
     ]
 )
+TO_ENCODE = pa.schema([EXAMPLES.field(name) for name in ("id", "text", "text_b", "spans", "labels", "score", "word_starts", "word_ends")])
+_CELLS: dict[str, Callable[[Example], Any]] = {  # of columns that are no attributes of an example
+    "word_starts": lambda example: None if example.words is None else [start for start, _ in example.words],
+    "word_ends": lambda example: None if example.words is None else [end for _, end in example.words],
+    "meta": lambda example: json.dumps(dict(example.meta)) if example.meta else None,
+    "file": lambda example: example.origin.file if example.origin else -1,
+    "line": lambda example: example.origin.line if example.origin else 0,
+    "key": lambda example: int(text_key(example), 16),
+}
 LISTS = ("ids", "words", "labels", "joined")
 
 
-def to_rows(examples: Sequence[Example]) -> pa.RecordBatch:
-    """Return examples as an Arrow batch."""
-    as_they_are = ("id", "text", "text_b", "spans", "labels", "score", "document")
-    columns: dict[str, list[Any]] = {name: [getattr(example, name) for example in examples] for name in as_they_are}
-    for side, name in enumerate(("word_starts", "word_ends")):
-        columns[name] = [None if example.words is None else [word[side] for word in example.words] for example in examples]
-    columns["meta"] = [json.dumps(dict(example.meta)) if example.meta else None for example in examples]
-    columns["file"] = [example.origin.file if example.origin else -1 for example in examples]
-    columns["line"] = [example.origin.line if example.origin else 0 for example in examples]
-    columns["key"] = [int(text_key(example), 16) for example in examples]
-    return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in EXAMPLES], schema=EXAMPLES)
+def to_rows(examples: Sequence[Example], schema: pa.Schema = EXAMPLES) -> pa.RecordBatch:
+    """Return examples as an Arrow batch, all columns or those of a smaller schema."""
+    columns = [pa.array(list(map(_CELLS.get(field.name, attrgetter(field.name)), examples)), field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def from_rows(batch: pa.RecordBatch) -> list[Example]:
-    """Return the examples of an Arrow batch."""
+    """Return the examples of an Arrow batch; columns that it lacks are as if empty."""
     return [
         Example(
             row["id"], row["text"],
             spans=None if row["spans"] is None else tuple(Span(**span) for span in row["spans"]),
             labels=None if row["labels"] is None else tuple(row["labels"]),
-            score=row["score"], text_b=row["text_b"], document=row["document"],
+            score=row["score"], text_b=row["text_b"], document=row.get("document"),
             words=None if row["word_starts"] is None else tuple(zip(row["word_starts"], row["word_ends"], strict=True)),
-            meta=json.loads(row["meta"]) if row["meta"] else {},
-            origin=Origin(row["file"], row["line"]) if row["file"] >= 0 else None,
+            meta=json.loads(row["meta"]) if row.get("meta") else {},
+            origin=Origin(row["file"], row["line"]) if row.get("file", -1) >= 0 else None,
         )
         for row in batch.to_pylist()
     ]  # fmt: skip
