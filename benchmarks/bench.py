@@ -33,7 +33,7 @@ TRIES = 3
 MINILM = 10.6e6  # parameters outside the embeddings
 TUNNY = {
     "tunny": {"train.batch_size": 32, "train.learning_rate": 3e-4},
-    "tunny-tokens": {"train.batch_tokens": 2048, "train.learning_rate": 6e-4},
+    "tunny-tokens": {"train.batch_tokens": 2048, "train.learning_rate": 3e-4},
     "tunny-fp32": {"train.batch_size": 8, "train.learning_rate": 5e-5, "engine.precision": "fp32"},
 }  # fmt: skip
 PEERS = ("trainer-default", "trainer-best", "marlin")
