@@ -16,7 +16,7 @@ MEANING = {
     "trainer-best": "Trainer at its best: batch 32, like lengths together, bf16 where the processor is fast at it",
     "marlin": "a padded recipe in the way of PyMarlin: every row 128 tokens, batch 32, fp32",
     "tunny": "`tunny train`, batch 32, learning rate 3e-4",
-    "tunny-tokens": "`tunny train`, batches of 2,048 tokens, learning rate 6e-4",
+    "tunny-tokens": "`tunny train`, batches of 2,048 tokens, learning rate 3e-4",
     "tunny-fp32": "`tunny train` at `run_ner.py`'s batch of 8, fp32",
 }
 QUIET = 0.10

@@ -114,15 +114,14 @@ class Padding:
 def pad(windows: Sequence[Window], padding: Padding) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, ...]]:
     """Return input_ids, attention_mask, token_type_ids ((B, T) each) and the number of tokens of each row."""
     longest = max(len(window.ids) for window in windows)
+    lengths = tuple(len(window.ids) for window in windows)
     ids = np.full((len(windows), longest), padding.pad_id, dtype=np.int64)
-    mask = np.zeros((len(windows), longest), dtype=np.int64)
-    types = np.zeros((len(windows), longest), dtype=np.int64)
-    for row, window in enumerate(windows):
-        ids[row, : len(window.ids)] = window.ids
-        mask[row, : len(window.ids)] = 1
-        types[row, window.second : len(window.ids)] = 1
-    token_types = torch.from_numpy(types) if padding.token_types else None
-    return torch.from_numpy(ids), torch.from_numpy(mask), token_types, tuple(len(window.ids) for window in windows)
+    mask, types = np.zeros((2, len(windows), longest), dtype=np.int64)
+    for row, (window, length) in enumerate(zip(windows, lengths, strict=True)):
+        ids[row, :length] = window.ids
+        mask[row, :length] = 1
+        types[row, window.second : length] = 1
+    return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(types) if padding.token_types else None, lengths
 
 
 def class_weights(

@@ -165,6 +165,8 @@ def load_finished(folder: str, kind: str, device: torch.device, revision: str | 
     model, info = _from_pretrained(kind, settings, locate(folder), None, device)
     if info["missing_keys"] or info["mismatched_keys"]:
         raise ModelError(f"{folder}: is no trained {kind} model; weights are missing for {', '.join(sorted(info['missing_keys']))}")
+    if device.type == "cpu":
+        use_cheap_dropout(model)  # does nothing here, and costs nothing
     model.eval()
     return model.to(device)
 

@@ -46,12 +46,12 @@ class TokenTask:
     def batch(self, windows: Sequence[Window]) -> Batch:
         """Collate rows; targets are counted by class weight where there are such weights."""
         ids, mask, types, lengths = pad(windows, self.padding)
-        labels = torch.full(ids.shape, IGNORED, dtype=torch.int64)
+        labels = np.full(ids.shape, IGNORED, dtype=np.int64)
         for row, window in enumerate(windows):
-            labels[row, : len(window.labels)] = torch.from_numpy(window.labels.astype(np.int64))
+            labels[row, : len(window.labels)] = window.labels
         learnt = labels[labels != IGNORED]
         targets = float(len(learnt)) if self.weights is None else float(self.weights[learnt].sum())
-        return Batch(ids, mask, types, labels, torch.ones(len(windows)), targets, lengths)
+        return Batch(ids, mask, types, torch.from_numpy(labels), torch.ones(len(windows)), targets, lengths)
 
     def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the sum of cross-entropies over the targets."""
@@ -83,10 +83,10 @@ class TokenTask:
             log_probs = log_softmax(np.concatenate(logits)[own])
             scores[bounds[at] + place[own]], answered[bounds[at] + place[own]] = log_probs, True
         known = np.nonzero((gold[own] >= 0) & (self.scheme in ("IOB2", "none")))[0]  # windows hold IOB2; other schemes have no loss
-        targets = np.bincount(at[known], minlength=len(examples))
-        losses = np.zeros(len(examples)) if not len(known) else np.bincount(
-            at[known], -log_probs[known, gold[own][known]].astype(np.float64), len(examples)
-        )  # fmt: skip
+        losses = targets = np.zeros(len(examples))
+        if len(known):
+            targets = np.bincount(at[known], minlength=len(examples))
+            losses = np.bincount(at[known], -log_probs[known, gold[own][known]].astype(np.float64), len(examples))
         paths = self._paths(scores, answered, bounds, windows, first_row)
         chosen = np.where(answered, scores[np.arange(len(paths)), paths], np.nan).astype(np.float32)
         probabilities = np.exp(chosen)
@@ -107,7 +107,7 @@ class TokenTask:
         broken[1:] |= ~self.rules.follow[paths[:-1], paths[1:]]
         broken[starts] = ~answered[starts] | ~self.rules.first[paths[starts]]
         broken[ends] |= ~self.rules.last[paths[ends]]
-        for number in np.unique(np.searchsorted(bounds, np.nonzero(broken)[0], side="right") - 1):
+        for number in np.unique(np.searchsorted(bounds, np.nonzero(broken)[0], side="right") - 1) if broken.any() else ():
             part = slice(bounds[number], bounds[number + 1])
             joined = [word for row in np.nonzero(windows.example == first_row + number)[0] for word in windows[int(row)].joined.tolist()]
             silent = ~answered[part]
