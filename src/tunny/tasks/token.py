@@ -83,10 +83,10 @@ class TokenTask:
             log_probs = log_softmax(np.concatenate(logits)[own])
             scores[bounds[at] + place[own]], answered[bounds[at] + place[own]] = log_probs, True
         known = np.nonzero((gold[own] >= 0) & (self.scheme in ("IOB2", "none")))[0]  # windows hold IOB2; other schemes have no loss
-        losses = targets = np.zeros(len(examples))
+        targets, losses = np.zeros((2, len(examples)))
         if len(known):
-            targets = np.bincount(at[known], minlength=len(examples))
-            losses = np.bincount(at[known], -log_probs[known, gold[own][known]].astype(np.float64), len(examples))
+            np.add.at(targets, at[known], 1)
+            np.add.at(losses, at[known], -log_probs[known, gold[own][known]])
         paths = self._paths(scores, answered, bounds, windows, first_row)
         chosen = np.where(answered, scores[np.arange(len(paths)), paths], np.nan).astype(np.float32)
         probabilities = np.exp(chosen)
