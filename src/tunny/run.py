@@ -43,6 +43,7 @@ from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import number
 from tunny.evaluation.score import Scores, evaluate_to, require_own, score
+from tunny.metrics.sums import Table
 from tunny.ship.folder import ModelFacts, save_model
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.base import Task
@@ -222,7 +223,8 @@ def _job(
 
 
 def _check_metric(task: Task, metric: str | None) -> None:
-    known = {*task.scorer().metrics(), "loss"}
+    scorer = task.scorer()
+    known = {*scorer.metrics(Table().sums()), *scorer.ranked(), "loss"}
     if metric is not None and metric not in known:
         raise ConfigError(
             f"train.metric_for_best: expected one of {', '.join(sorted(known))}, found {metric!r}{did_you_mean(metric, known)}"

@@ -63,7 +63,7 @@ def test_an_evaluation_folder_holds_the_three_files_of_the_contract(tmp_path):
     tunny.evaluate(run.model, run.validation, tmp_path / "deep" / "out")
     assert {path.name for path in (tmp_path / "deep" / "out").iterdir()} == {"metrics.json", "predictions.jsonl", "report.md"}
     content = json.loads((tmp_path / "deep" / "out" / "metrics.json").read_text("utf-8"))
-    assert set(content) == {"task", "model", "data", "examples", "metrics", "per_label", "speed", "audit"}
+    assert set(content) == {"task", "model", "data", "examples", "metrics", "intervals", "per_label", "speed", "audit"}
     assert set(content["metrics"]) == {"f1", "precision", "recall", "token_f1", "token_accuracy", "loss"}
     assert content["examples"] == 15
 

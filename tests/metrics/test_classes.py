@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sklearn
 
-from tunny.metrics.classes import ConfusionCounts, LabelScores, correlation
+from tests.tasks.scored import classes, label_sets, values
+from tunny.metrics.classes import ranking
 
 NAMES = ("a", "b", "c")
 
@@ -16,18 +17,11 @@ def pairs(names):
     return st.lists(st.tuples(st.sampled_from(names), st.sampled_from(names)), min_size=1, max_size=40)
 
 
-def counted(names, answers):
-    counts = ConfusionCounts(names)
-    for gold, predicted in answers:
-        counts.add(gold, predicted)
-    return counts
-
-
 @given(pairs(NAMES))
 @settings(deadline=None)
 def test_class_metrics_are_those_of_scikit_learn(answers):
     gold, predicted = zip(*answers, strict=True)
-    found = counted(NAMES, answers).metrics()
+    found = classes(NAMES, answers).metrics()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns of one class only
         expected = {
@@ -36,7 +30,7 @@ def test_class_metrics_are_those_of_scikit_learn(answers):
             "weighted_f1": sklearn.f1_score(gold, predicted, average="weighted", zero_division=0),
             "matthews": sklearn.matthews_corrcoef(gold, predicted),
         }
-    assert found == pytest.approx(expected, abs=1e-12)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
 @given(pairs(NAMES))
@@ -44,7 +38,7 @@ def test_class_metrics_are_those_of_scikit_learn(answers):
 def test_scores_of_each_class_are_those_of_scikit_learn(answers):
     gold, predicted = zip(*answers, strict=True)
     expected = sklearn.precision_recall_fscore_support(gold, predicted, labels=NAMES, zero_division=0)
-    found = counted(NAMES, answers).per_label()
+    found = classes(NAMES, answers).per_label()
     for number, name in enumerate(NAMES):
         row = found[name]
         assert (row["precision"], row["recall"], row["f1"], row["support"]) == pytest.approx(tuple(part[number] for part in expected))
@@ -54,18 +48,18 @@ def test_scores_of_each_class_are_those_of_scikit_learn(answers):
 @settings(deadline=None)
 def test_two_classes_have_the_binary_scores_of_the_second(answers):
     gold, predicted = zip(*answers, strict=True)
-    found = counted(("no", "yes"), answers).metrics()
+    found = classes(("no", "yes"), answers).metrics()
     for name, function in (("precision", sklearn.precision_score), ("recall", sklearn.recall_score), ("f1", sklearn.f1_score)):
         assert found[name] == pytest.approx(function(gold, predicted, pos_label="yes", zero_division=0))
 
 
 def test_three_classes_have_no_binary_scores():
-    assert "f1" not in counted(NAMES, [("a", "a")]).metrics()
+    assert "f1" not in classes(NAMES, [("a", "a")]).metrics()
 
 
 def test_a_gold_class_the_model_does_not_know_is_never_right():
     answers = [("a", "a"), ("new", "b"), ("new", "a")]
-    found = counted(("a", "b"), answers)
+    found = classes(("a", "b"), answers)
     gold, predicted = zip(*answers, strict=True)
     assert found.metrics()["accuracy"] == pytest.approx(1 / 3)
     assert found.metrics()["macro_f1"] == pytest.approx(sklearn.f1_score(gold, predicted, average="macro", zero_division=0))
@@ -73,7 +67,7 @@ def test_a_gold_class_the_model_does_not_know_is_never_right():
 
 
 def test_two_classes_keep_their_binary_scores_beside_an_unknown_one():
-    found = counted(("no", "yes"), [("yes", "yes"), ("maybe", "yes")]).metrics()
+    found = classes(("no", "yes"), [("yes", "yes"), ("maybe", "yes")]).metrics()
     assert (found["precision"], found["recall"]) == (0.5, 1.0)
 
 
@@ -87,24 +81,22 @@ def hot(sets, names=NAMES):
 @given(SETS)
 @settings(deadline=None)
 def test_multilabel_metrics_are_those_of_scikit_learn(answers):
-    scores = LabelScores(NAMES)
-    for gold, predicted in answers:
-        scores.add(gold, predicted)
+    scores = label_sets(NAMES, answers)
     gold, predicted = (hot(side) for side in zip(*answers, strict=True))
     average = {"precision": sklearn.precision_score, "recall": sklearn.recall_score, "f1": sklearn.f1_score}
     expected = {name: function(gold, predicted, average="micro", zero_division=0) for name, function in average.items()}
     for kind in ("macro", "weighted"):
         expected[f"{kind}_f1"] = sklearn.f1_score(gold, predicted, average=kind, zero_division=0)
     expected["accuracy"] = sklearn.accuracy_score(gold, predicted)
-    assert scores.metrics() == pytest.approx(expected)
+    expected["samples_f1"] = sklearn.f1_score(gold, predicted, average="samples", zero_division=1)
+    found = scores.metrics()
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
 @given(SETS)
 @settings(deadline=None)
 def test_scores_of_each_label_are_those_of_scikit_learn(answers):
-    scores = LabelScores(NAMES)
-    for gold, predicted in answers:
-        scores.add(gold, predicted)
+    scores = label_sets(NAMES, answers)
     gold, predicted = (hot(side) for side in zip(*answers, strict=True))
     expected = sklearn.precision_recall_fscore_support(gold, predicted, zero_division=0)
     for number, row in enumerate(scores.per_label().values()):
@@ -112,9 +104,7 @@ def test_scores_of_each_label_are_those_of_scikit_learn(answers):
 
 
 def test_a_gold_label_the_model_does_not_know_is_missed_and_the_set_is_wrong():
-    scores = LabelScores(("a", "b"))
-    scores.add(["new"], [])
-    scores.add(["a"], ["a"])
+    scores = label_sets(("a", "b"), [(["new"], []), (["a"], ["a"])])
     gold, predicted = hot([["new"], ["a"]], ("a", "b", "new")), hot([[], ["a"]], ("a", "b", "new"))
     found = scores.metrics()
     assert found["accuracy"] == 0.5
@@ -129,9 +119,9 @@ NUMBERS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=2
 @given(NUMBERS)
 @example([(1, 2), (1, 3), (2, 2), (5, 5)])
 @settings(deadline=None)
-def test_correlations_are_those_of_scipy_ties_included(values):
-    gold, predicted = ([number / 7 for number in side] for side in zip(*values, strict=True))
-    found = correlation(gold, predicted)
+def test_correlations_are_those_of_scipy_ties_included(numbers):
+    gold, predicted = ([number / 7 for number in side] for side in zip(*numbers, strict=True))
+    found = values(gold, predicted).metrics()
     if len(set(gold)) == 1 or len(set(predicted)) == 1:
         assert found["pearson"] is None
         assert found["spearman"] is None
@@ -143,16 +133,30 @@ def test_correlations_are_those_of_scipy_ties_included(values):
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 3.3])
 def test_a_side_that_does_not_vary_has_no_correlation(constant):
-    found = correlation([1.0, 2.0, 3.0], [constant] * 3)
+    found = values([1.0, 2.0, 3.0], [constant] * 3).metrics()
     assert found["pearson"] is None
     assert found["spearman"] is None
 
 
 def test_one_pair_has_no_correlation_and_none_has_no_error():
-    assert correlation([1.0], [2.0]) == {"pearson": None, "spearman": None, "mse": 1.0}
-    assert correlation([], []) == {"pearson": None, "spearman": None, "mse": None}
+    assert values([1.0], [2.0]).metrics() == {"pearson": None, "spearman": None, "mse": 1.0}
+    assert values([], []).metrics() == {"pearson": None, "spearman": None, "mse": None}
+
+
+def test_values_far_from_zero_lose_no_digits():
+    gold, predicted = [1e7 + number for number in (1.0, 2.0, 4.0)], [1e7 + number for number in (1.5, 1.0, 4.0)]
+    assert values(gold, predicted).metrics()["pearson"] == pytest.approx(stats.pearsonr(gold, predicted).statistic)
 
 
 def test_nothing_counted_gives_zeros():
-    assert set(ConfusionCounts(NAMES).metrics().values()) == {0.0}
-    assert set(LabelScores(NAMES).metrics().values()) == {0.0}
+    assert set(classes(NAMES, []).metrics().values()) == {0.0, None}
+    assert set(label_sets(NAMES, []).metrics().values()) == {0.0, None}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=40))
+@settings(deadline=None)
+def test_ranking_is_that_of_scikit_learn_ties_included(answers):
+    gold, scores = np.array([truth for truth, _ in answers]), np.array([score / 7 for _, score in answers], np.float32)
+    area, precision = ranking(gold, scores)
+    assert area == (pytest.approx(sklearn.roc_auc_score(gold, scores)) if 0 < gold.sum() < len(gold) else None)
+    assert precision == (pytest.approx(sklearn.average_precision_score(gold, scores)) if gold.any() else None)

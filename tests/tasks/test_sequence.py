@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from tests.tasks.build import columns_of, sequence_task, windows_of
+from tests.tasks.scored import Scored
 from tunny.data.example import Example
 
 TEXTS = ("Herring and cod were sold", "Nobody knows why", "The wind from the north left in 1954")
@@ -187,27 +188,29 @@ def test_an_unlabelled_text_has_neither_loss_nor_score():
     task = sequence_task("classify", CLASSES)
     example = Example("0", "x")
     found = answer("classify", CLASSES, example, [1.0, 0.0, 0.0])
-    scorer = task.scorer()
-    scorer.add(example, found)
+    scorer = Scored(task.scorer())
+    scorer.add(example, found.prediction, found.scores)
     assert found.num_targets == 0
     assert scorer.per_label()["sea"]["support"] == 0
 
 
 def test_a_gold_class_the_model_does_not_know_is_an_error():
     task = sequence_task("classify", ("sea", "land"))
-    scorer = task.scorer()
+    scorer = Scored(task.scorer())
     for label in ("sea", "new"):
         example = Example("0", "x", labels=(label,))
-        scorer.add(example, answer("classify", ("sea", "land"), example, [1.0, 0.0]))
+        found = answer("classify", ("sea", "land"), example, [1.0, 0.0])
+        scorer.add(example, found.prediction, found.scores)
     assert scorer.metrics()["accuracy"] == 0.5
     assert scorer.metrics()["precision"] == 0.0
 
 
 def test_a_set_with_a_gold_label_the_model_does_not_know_is_never_right():
     task = sequence_task("multilabel", CLASSES)
-    scorer = task.scorer()
+    scorer = Scored(task.scorer())
     example = Example("0", "x", labels=("new",))
-    scorer.add(example, answer("multilabel", CLASSES, example, [-5.0, -5.0, -5.0]))
+    found = answer("multilabel", CLASSES, example, [-5.0, -5.0, -5.0])
+    scorer.add(example, found.prediction, found.scores)
     assert scorer.metrics()["accuracy"] == 0.0
 
 
@@ -215,9 +218,10 @@ def test_scores_of_values_are_those_of_scipy():
     from scipy import stats
 
     gold, predicted = [1.0, 2.0, 2.0, 4.0], [0.5, 1.5, 1.0, 3.0]
-    scorer = sequence_task("regress", ("score",)).scorer()
+    scorer = Scored(sequence_task("regress", ("score",)).scorer())
     for truth, guess in zip(gold, predicted, strict=True):
         example = Example("0", "x", score=truth)
-        scorer.add(example, answer("regress", ("score",), example, [guess]))
+        found = answer("regress", ("score",), example, [guess])
+        scorer.add(example, found.prediction, found.scores)
     assert scorer.metrics()["pearson"] == pytest.approx(stats.pearsonr(gold, predicted).statistic)
     assert scorer.metrics()["spearman"] == pytest.approx(stats.spearmanr(gold, predicted).statistic)

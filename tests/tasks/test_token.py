@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from tests.tasks.build import TAGS, columns_of, token_task, windows_of
+from tests.tasks.scored import Scored
 from tunny.core.errors import ConfigError
 from tunny.data.example import Example, Span
 from tunny.data.words import words_of
@@ -162,9 +163,9 @@ def test_each_word_is_answered_in_exactly_one_window(tokenizer):
 
 
 def scored(task, examples, columns, logits):
-    scorer = task.scorer()
+    scorer = Scored(task.scorer())
     for example, answer in zip(examples, task.answers(examples, columns, 0, logits), strict=True):
-        scorer.add(example, answer)
+        scorer.add(example, answer.prediction)
     return scorer
 
 
@@ -246,8 +247,8 @@ def test_an_unlabelled_text_is_answered_and_not_scored(tokenizer):
     task = token_task()
     columns = columns_of(task, tokenizer, [example])
     [answer] = task.answers([example], columns, 0, logits_for(task, columns, 4, ["B-PER", "O", "O", "O"]))
-    scorer = task.scorer()
-    scorer.add(example, answer)
+    scorer = Scored(task.scorer())
+    scorer.add(example, answer.prediction)
     assert answer.num_targets == 0
     assert scorer.per_label() == {}
 

@@ -1,45 +1,111 @@
-"""Scores of spans, counted as answers pass, so that memory does not grow with the data.
+"""Scores of spans, on the characters of whole texts.
 
-A span is right when start, end and label are those of a gold span (exact match, micro-averaged; conlleval, Tjong Kim Sang 2002).
+A span is right when start, end and label are those of a gold span: the score of conlleval (Tjong Kim Sang & De Meulder 2003). Beside it
+stand the four schemes of SemEval-2013 (Segura-Bedmar et al., task 9.1): strict, exact, partial and type, as nervaluate counts them: a
+prediction takes the gold span that it equals, else the first free one that it overlaps; each gold span is taken once.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-Key = tuple[int, int, str]
+import numpy as np
 
+from tunny.metrics.sums import Cell, Floats, Sums
 
-class SpanScores:
-    """True positives, predicted and gold spans by label."""
+Key = tuple[int, int, str]  # start, end, label
+Pair = tuple[Key | None, Key | None]  # gold and predicted, of which one may be missing
 
-    def __init__(self) -> None:
-        self.right: Counter[str] = Counter()
-        self.predicted: Counter[str] = Counter()
-        self.gold: Counter[str] = Counter()
-
-    def add(self, gold: Iterable[Key], predicted: Iterable[Key]) -> None:
-        """Compare the spans of one text, given as (start, end, label)."""
-        truth, guess = set(gold), set(predicted)
-        self.gold.update(label for _, _, label in truth)
-        self.predicted.update(label for _, _, label in guess)
-        self.right.update(label for _, _, label in truth & guess)
-
-    def overall(self) -> dict[str, float]:
-        """Return precision, recall and f1 over all labels."""
-        return prf(self.right.total(), self.predicted.total(), self.gold.total())
-
-    def per_label(self) -> dict[str, dict[str, float]]:
-        """Return precision, recall, f1 and support of each label, in alphabetical order."""
-        names = sorted(set(self.gold) | set(self.predicted))
-        return {name: {**prf(self.right[name], self.predicted[name], self.gold[name]), "support": self.gold[name]} for name in names}
+SCHEMES = ("strict", "exact", "partial", "type")
+OUTCOMES = ("correct", "incorrect", "partial", "missed", "spurious")
+ALL = ""  # in place of a label: all of them
 
 
-def prf(right: int, predicted: int, gold: int) -> dict[str, float]:
+def _meets(one: Key, other: Key) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+_LIKENESSES: tuple[Callable[[Key, Key], bool], ...] = (
+    lambda one, other: one == other,
+    lambda one, other: one[:2] == other[:2],
+    lambda one, other: one[2] == other[2] and _meets(one, other),
+    _meets,
+)
+
+
+def span_counts(gold: Sequence[Key], predicted: Sequence[Key]) -> Counter[Cell]:
+    """Return the outcomes of one text in each scheme, over all labels and with the spans of each label alone."""
+    truth, guess = sorted(set(gold)), sorted(set(predicted))
+    counts: Counter[Cell] = Counter()
+    labels = sorted({label for _, _, label in (*truth, *guess)})
+    if truth == guess:  # what most texts are like
+        for name, number in [(ALL, len(truth)), *Counter(label for _, _, label in truth).items()]:
+            counts.update({(scheme, name, "correct"): number for scheme in SCHEMES if number})
+        return counts
+    for name in (ALL, *labels):
+        some, other = ([span for span in spans if name in (ALL, span[2])] for spans in (truth, guess))
+        for scheme in SCHEMES:
+            counts.update((scheme, name, outcome) for outcome in _outcomes(scheme, some, other))
+    return counts
+
+
+def _outcomes(scheme: str, gold: Sequence[Key], predicted: Sequence[Key]) -> Iterator[str]:
+    """Yield what became of every prediction and of every gold span that none took."""
+    free = list(gold)
+    for span in predicted:
+        overlapped = [other for other in free if _meets(other, span)]
+        if not overlapped:
+            yield "spurious"
+            continue
+        right = [other for other in overlapped if _equal(scheme, other, span)]
+        if scheme == "type" and right:
+            right.sort(key=lambda other: abs(other[0] - span[0]) + abs(other[1] - span[1]))
+        free.remove(right[0] if right else overlapped[0])
+        yield "correct" if right else "partial" if scheme == "partial" else "incorrect"
+    yield from ["missed"] * len(free)
+
+
+def _equal(scheme: str, gold: Key, predicted: Key) -> bool:
+    if scheme == "strict":
+        return gold == predicted
+    return gold[2] == predicted[2] if scheme == "type" else gold[:2] == predicted[:2]
+
+
+def pairs(gold: Sequence[Key], predicted: Sequence[Key]) -> list[Pair]:
+    """Return each prediction with the gold span that it meant: the equal one, else of the same place, else of the same label and place
+    in part, else one that it overlaps; then the gold spans that nothing meant.
+    """
+    free, waiting, found = sorted(set(gold)), sorted(set(predicted)), list[Pair]()
+    for like in _LIKENESSES:
+        for span in list(waiting):
+            meant = next((other for other in free if like(other, span)), None)
+            if meant is not None:
+                found.append((meant, span))
+                free.remove(meant)
+                waiting.remove(span)
+    return [*found, *((None, span) for span in waiting), *((span, None) for span in free)]
+
+
+def scheme_scores(sums: Sums, scheme: str, label: str = ALL) -> dict[str, Floats]:
+    """Return the outcomes of a scheme, what was possible and actual, and precision, recall and f1; partial ones count half."""
+    found = {outcome: sums[scheme, label, outcome] for outcome in OUTCOMES}
+    taken = found["correct"] + found["incorrect"] + found["partial"]
+    found |= {"possible": taken + found["missed"], "actual": taken + found["spurious"]}
+    return found | prf(found["correct"] + 0.5 * found["partial"], found["actual"], found["possible"])
+
+
+def labels_of(sums: Sums) -> list[str]:
+    """Return the labels that occur in gold or predicted spans, in alphabetical order."""
+    return sorted({label for (label, _), _ in sums.family("strict")} - {ALL})
+
+
+def prf(right: Floats, predicted: Floats, gold: Floats) -> dict[str, Floats]:
     """Return precision, recall and their harmonic mean; 0 where there is nothing to divide by."""
-    precision, recall = ratio(right, predicted), ratio(right, gold)
-    return {"precision": precision, "recall": recall, "f1": ratio(2 * right, predicted + gold)}
+    return {"precision": ratio(right, predicted), "recall": ratio(right, gold), "f1": ratio(2 * right, predicted + gold)}
 
 
-def ratio(part: float, whole: float) -> float:
+def ratio(part: Any, whole: Any) -> Floats:
     """Return part / whole, 0 for an empty whole."""
-    return float(part) / float(whole) if whole else 0.0
+    part, whole = np.broadcast_arrays(np.asarray(part, dtype=float), np.asarray(whole, dtype=float))
+    divided: Floats = np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
+    return divided

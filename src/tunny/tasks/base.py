@@ -4,7 +4,7 @@ Letters: B rows (windows), T tokens, K labels, W words.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from tunny.core.errors import ConfigError, did_you_mean
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
+from tunny.metrics.sums import Counts, Sums
 
 Floats = NDArray[np.float32]
 
@@ -68,16 +69,22 @@ class Answer:
 
 
 class Scorer(Protocol):
-    """Collects answers beside gold labels and gives metrics at the end."""
+    """Says what is counted of an answer, and the metrics of such counts."""
 
-    def add(self, example: Example, answer: Answer) -> None:
-        """Take one scored example."""
+    def count(self, example: Example, prediction: Mapping[str, Any]) -> Counts:
+        """Return what is counted of one example with gold labels, and nothing of one without."""
 
-    def metrics(self) -> dict[str, float | None]:
-        """Return the task's metrics by their names."""
+    def metrics(self, sums: Sums) -> dict[str, NDArray[np.float64]]:
+        """Return the task's metrics by their names, of one sum or of many at once, nan where not defined."""
 
-    def per_label(self) -> dict[str, dict[str, float]]:
+    def per_label(self, sums: Sums) -> dict[str, dict[str, NDArray[np.float64]]]:
         """Return precision, recall, f1 and support of each label."""
+
+    def rank(self, example: Example, scores: Floats) -> None:
+        """Keep the scores of an example for metrics of their order."""
+
+    def ranked(self) -> dict[str, float | None]:
+        """Return the metrics of the order of all scores that were kept."""
 
 
 class Task(Protocol):

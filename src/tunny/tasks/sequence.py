@@ -15,9 +15,9 @@ from torch.nn import functional
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
-from tunny.metrics.classes import ConfusionCounts, LabelScores, correlation
 from tunny.tasks.base import Answer, Batch, Floats, Padding, Scorer, class_weights, pad
 from tunny.tasks.decode import log_softmax
+from tunny.tasks.scoring import ClassScorer, LabelsScorer, ValueScorer
 from tunny.tasks.settings import SequenceTaskSettings
 
 _METRICS = {"classify": "macro_f1", "multilabel": "f1", "regress": "pearson"}
@@ -121,67 +121,3 @@ class SequenceTask:
         if self.settings.kind == "classify":
             return ClassScorer(self.labels)
         return LabelsScorer(self.labels) if self.settings.kind == "multilabel" else ValueScorer()
-
-
-class ClassScorer:
-    """One class an example."""
-
-    def __init__(self, labels: LabelSet):
-        self._known = labels.names
-        self._counts = ConfusionCounts(labels.names)
-
-    def add(self, example: Example, answer: Answer) -> None:
-        """Count one example."""
-        if example.labels:
-            self._counts.add(example.labels[0], self._known[answer.labels[0]])
-
-    def metrics(self) -> dict[str, float | None]:
-        """Return accuracy, F1 averages, Matthews, and for two classes precision, recall and f1 of the second."""
-        return dict(self._counts.metrics())
-
-    def per_label(self) -> dict[str, dict[str, float]]:
-        """Return precision, recall, f1 and support of each class."""
-        return self._counts.per_label()
-
-
-class LabelsScorer:
-    """Any number of labels an example."""
-
-    def __init__(self, labels: LabelSet):
-        self._known = labels.names
-        self._scores = LabelScores(labels.names)
-
-    def add(self, example: Example, answer: Answer) -> None:
-        """Count one example."""
-        if example.labels is not None:
-            self._scores.add(example.labels, [self._known[label] for label in answer.labels])
-
-    def metrics(self) -> dict[str, float | None]:
-        """Return micro precision, recall and f1, the averages, and accuracy of whole sets."""
-        return dict(self._scores.metrics())
-
-    def per_label(self) -> dict[str, dict[str, float]]:
-        """Return precision, recall, f1 and support of each label."""
-        return self._scores.per_label()
-
-
-class ValueScorer:
-    """One number an example."""
-
-    def __init__(self) -> None:
-        self._gold: list[float] = []
-        self._predicted: list[float] = []
-
-    def add(self, example: Example, answer: Answer) -> None:
-        """Keep one pair of values."""
-        if example.score is not None:
-            self._gold.append(example.score)
-            self._predicted.append(float(answer.scores[0]))
-
-    def metrics(self) -> dict[str, float | None]:
-        """Return pearson, spearman and mse."""
-        return dict(correlation(self._gold, self._predicted))
-
-    def per_label(self) -> dict[str, dict[str, float]]:
-        """Return nothing: there are no labels."""
-        return {}

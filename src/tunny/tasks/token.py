@@ -18,12 +18,11 @@ from tunny.data.align import IGNORED
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
-from tunny.data.tags import Scheme, scheme_of, split_tag, tag_words, tags_to_spans
+from tunny.data.tags import Scheme, scheme_of, tags_to_spans
 from tunny.data.words import words_of
-from tunny.metrics.classes import ConfusionCounts
-from tunny.metrics.spans import SpanScores
 from tunny.tasks.base import Answer, Batch, Floats, Padding, class_weights, pad
 from tunny.tasks.decode import best_path, log_softmax, tag_rules
+from tunny.tasks.scoring import TokenScorer
 from tunny.tasks.settings import TokenTaskSettings
 
 
@@ -129,9 +128,9 @@ class TokenTask:
                 spans.append({"start": words[first][0], "end": words[last][1], "label": label, "score": round(score, 6)})
         return {"id": example.id, "text": example.text, "spans": spans}
 
-    def scorer(self) -> "TokenScorer":
+    def scorer(self) -> TokenScorer:
         """Return an empty scorer."""
-        return TokenScorer(self)
+        return TokenScorer(self.labels)
 
 
 def label_groups(labels: LabelSet) -> dict[str, list[int]]:
@@ -142,48 +141,3 @@ def label_groups(labels: LabelSet) -> dict[str, list[int]]:
             if "-" in name:
                 groups.setdefault(name.partition("-")[2], []).append(number)
     return groups
-
-
-class TokenScorer:
-    """Exact spans of whole texts for ner and chunk, tags word by word for all."""
-
-    def __init__(self, task: TokenTask):
-        self._names = task.labels.names
-        self._kind = task.settings.kind
-        self._spans = SpanScores()
-        self._tags = ConfusionCounts(self._names)  # of words; for ner and chunk as IOB2
-        self._types = SpanScores()  # words by entity type, O left out
-
-    def add(self, example: Example, answer: Answer) -> None:
-        """Compare one answer with the gold spans."""
-        if example.spans is None:
-            return
-        words = words_of(example)
-        if self._kind == "pos":
-            gold_tags = {(span.start, span.end): span.label for span in example.spans}
-            for word, tag in zip(words, answer.labels, strict=True):
-                if word in gold_tags:
-                    self._tags.add(gold_tags[word], self._names[tag])
-            return
-        predicted = [(span["start"], span["end"], span["label"]) for span in answer.prediction["spans"]]
-        self._spans.add(example.spans, predicted)
-        gold_words = tag_words(example.spans, words)
-        names = [self._names[tag] for tag in answer.labels]
-        types = ["O" if name == "O" else split_tag(name)[1] for name in names]
-        self._types.add(
-            [(at, at, tag[2:]) for at, tag in enumerate(gold_words) if tag != "O"],
-            [(at, at, kind) for at, kind in enumerate(types) if kind != "O"],
-        )
-        for gold_tag, tag in zip(gold_words, tag_words(predicted, words), strict=True):
-            self._tags.add(gold_tag, tag)
-
-    def metrics(self) -> dict[str, float | None]:
-        """Return the contract's metrics of the kind."""
-        words = self._tags.metrics()
-        if self._kind == "pos":
-            return {"token_accuracy": words["accuracy"], "macro_f1": words["macro_f1"]}
-        return {**self._spans.overall(), "token_f1": self._types.overall()["f1"], "token_accuracy": words["accuracy"]}
-
-    def per_label(self) -> dict[str, dict[str, float]]:
-        """Return precision, recall, f1 and support of each entity type or tag."""
-        return self._tags.per_label() if self._kind == "pos" else self._spans.per_label()
