@@ -291,7 +291,7 @@ PARTS = {part.__name__: part for part in (training, scores, prediction, preparat
 
 def machine():
     """Return what numbers depend on."""
-    from tunny.run import versions
+    from tunny.core.version import versions
 
     names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tunny.core.errors import Stopped, TunnyError
-from tunny.core.version import __version__
+from tunny.core.version import __version__, versions
 
 app = typer.Typer(name="tunny", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -167,7 +167,7 @@ def env() -> None:
     from tunny import run
 
     print(f"tunny {__version__}")
-    for name, value in {**run.versions(), **run.machine(), "samples": Path(__file__).parent / "samples"}.items():
+    for name, value in {**versions(), **run.machine(), "samples": Path(__file__).parent / "samples"}.items():
         print(f"{name}: {value}")
 
 

@@ -26,7 +26,7 @@ from tunny.core.files import (
 )
 from tunny.core.settings import Resolved, flat, yaml_layer
 from tunny.core.signals import StopRequest, watch_signals
-from tunny.core.version import __version__
+from tunny.core.version import __version__, versions
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder, check_window
 from tunny.data.find import find_files, require_other_file, split_files
@@ -34,15 +34,17 @@ from tunny.data.labels import given_names, types_of
 from tunny.data.prepare import Dataset, Split, encode_splits, read_splits, require_labels
 from tunny.data.read import read
 from tunny.data.settings import DataSettings
+from tunny.data.survey import surface_forms
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import measure_ceiling
 from tunny.engine.compute import choose_compute
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
+from tunny.evaluation.folder import About, evaluate_to, fit_calibration, require_own
 from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import number
-from tunny.evaluation.score import Scores, evaluate_to, require_own, score
+from tunny.evaluation.score import Scores, score
 from tunny.metrics.sums import Table
 from tunny.ship.folder import ModelFacts, save_model
 from tunny.ship.predictor import Predictor, load
@@ -51,7 +53,7 @@ from tunny.tasks.layers import depth_of
 from tunny.tasks.model import Loaded, load_model, load_tokenizer, locate, make_task
 from tunny.tasks.sampling import label_counts, row_weights
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
-from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, may_write, used_bytes
+from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, logged, may_write, used_bytes
 from tunny.training.loop import Job, fit
 from tunny.training.step import Work
 from tunny.training.trackers import make_trackers, started
@@ -120,7 +122,7 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
                 _begin(folder, resolved, prepared, checkpoint, resume)
                 with started(job.trackers, resolved.written, checkpoint.progress.step if checkpoint else 0):
                     progress = fit(job, checkpoint)
-                _finish(folder, resolved, prepared, job)
+                _finish(folder, resolved, prepared, job, progress.best_step)
         manifest = read_json(folder / MANIFEST)
         write_json(folder / MANIFEST, {**manifest, "finished": True, "steps": progress.step, "best_step": progress.best_step})
     return folder
@@ -231,32 +233,47 @@ def _check_metric(task: Task, metric: str | None) -> None:
         )
 
 
-def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: Job) -> None:
+def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: Job, best_step: int | None) -> None:
     """Load the best weights, score them on every set, write the model folder, and print what came of it."""
     config = resolved.settings
     state = job.checkpoints.best_weights()
     job.model.load_state_dict(state)
     found: dict[str, Scores] = {}
-    for name, split in prepared.dataset.splits.items():
-        if name != "train":
-            found[name] = evaluate_to(
-                folder / name, job.model, job.work.task, encoded_chunks(split), job.work.compute,
-                split.audit.joined(prepared.dataset.audit),
-                model_name=str(folder / "model"), data_name=", ".join(split.files),
-            )  # fmt: skip
-    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.compute.precision.name)
-    about = {
+    task, splits = job.work.task, prepared.dataset.splits
+    scored = {name: split for name, split in splits.items() if name != "train"}
+    chosen_by = next((name for name in scored if name.startswith("validation")), None)
+    if chosen_by is not None:
+        task.calibration = fit_calibration(job.model, task, encoded_chunks(scored[chosen_by]), job.work.compute)
+    about_runs = _pages(folder, resolved, best_step)
+    for name, split in scored.items():
+        about = About(
+            f"{config.name}: {name}", str(folder / "model"), ", ".join(split.files), split.audit.joined(prepared.dataset.audit),
+            [Path(file).name for file in split.files], surface_forms(splits["train"]), name.startswith("validation"), about_runs,
+        )  # fmt: skip
+        found[name] = evaluate_to(folder / name, job.model, task, encoded_chunks(split), job.work.compute, about)
+    facts = ModelFacts(
+        config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.compute.precision.name, task.calibration
+    )
+    card = {
         "name": config.name, "base_model": config.model.name, "version": __version__,
         "examples": {name: len(split.examples) for name, split in prepared.dataset.splits.items()},
         "metrics": {name: scores.metrics for name, scores in found.items()},
         "settings": {key: resolved.written[key] for key in ("task", "encode", "train")},
     }  # fmt: skip
-    save_model(folder / "model", state, job.model, prepared.loaded, facts, about)
+    save_model(folder / "model", state, job.model, prepared.loaded, facts, card)
     say()
     for name, scores in found.items():
         _say_scores(name, scores, folder / name / "report.md")
     say(f"model: {folder / 'model'}")
     say(f"next: tunny predict {folder / 'model'} YOUR_TEXTS.txt --out predictions.jsonl")
+
+
+def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> dict[str, Any]:
+    """Return what the evaluation pages of a run say of it: its curves, its settings, and how to do it again."""
+    return {
+        "curves": {"series": logged(folder), "best_step": best_step}, "settings": saved_yaml(resolved), "environment": versions(),
+        "reproduce": [f"tunny train {folder / CONFIG} --output_dir another-folder"],
+    }  # fmt: skip
 
 
 def _remembered(data: DataSettings) -> DataSettings:
@@ -284,10 +301,11 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings) -> Scor
         predictor = load(model, engine=given.engine, task=given.task)
         settings = _columns(predictor, given.data)
         split = _read_for(predictor, data, settings)
-        scores = evaluate_to(
-            folder, predictor.model, predictor.task, encoded_chunks(split), predictor.compute,
-            split.audit, model_name=model, data_name=", ".join(data),
+        about = About(
+            f"{model}: {', '.join(data)}", model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
+            page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]},
         )  # fmt: skip
+        scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), predictor.compute, about)
         _say_scores("evaluation", scores, Path(out) / "report.md")
         return scores
 
@@ -356,17 +374,6 @@ def _as_file(source: str) -> Iterator[str]:
 
 
 # -- facts of the machine ----------------------------------------------------------------------------------------------
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and the packages that numbers depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for package in ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "pydantic"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def machine() -> dict[str, Any]:

@@ -48,7 +48,7 @@ def check(splits: Mapping[str, Split], kind: str, encoder: Encoder | None = None
         "kind": kind,
         "splits": {name: _size(split, seen[name]) for name, split in splits.items()},
         "labels": _labels(splits, seen.values(), forms),
-        "lengths": [_distribution(what, lengths[name]) for name, what in MEASURES.items() if len(lengths[name])],
+        "lengths": [distribution(what, lengths[name]) for name, what in MEASURES.items() if len(lengths[name])],
         "windows": _windows(lengths, encoder),
         "shared_texts": list(suspects.shared_texts(rows, group)),
         "shared_forms": list(suspects.shared_forms(seen)),
@@ -91,7 +91,7 @@ def _labels(splits: Mapping[str, Split], seen: Collection[Survey], forms: suspec
     return found
 
 
-def _distribution(what: str, values: NDArray[Any]) -> Findings:
+def distribution(what: str, values: NDArray[Any]) -> Findings:
     """Return median, 90 %, 99 % and highest, which are values of the data, and a histogram, the last bin open upwards."""
     quantiles = np.quantile(values, [0.5, 0.9, 0.99, 1.0], method="inverted_cdf").tolist()
     low, high = values.min().item(), quantiles[2]

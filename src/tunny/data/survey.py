@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from tunny.data.encode import Encoder
 from tunny.data.prepare import Split
 from tunny.data.rows import Ints
+from tunny.data.store import read_rows
 from tunny.data.words import find_words
 
 FORMS = 500_000  # different surface forms that are counted in a split
@@ -79,6 +80,18 @@ def survey(split: Split, row: int, encoder: Encoder | None) -> Survey:
         _look_for_trouble(seen, [whole(*pair) for pair in zip(texts, seconds, strict=True)], row)
         row += batch.num_rows
     return seen
+
+
+def surface_forms(split: Split) -> set[str]:
+    """Return the texts of the labelled spans of a split in lower case, as many as are counted at most."""
+    found: set[str] = set()
+    for batch in read_rows(split.examples_file, "text", "spans"):
+        rows, starts, ends, _ = _spans(batch)
+        texts = batch.column("text").take(pa.array(rows)).to_pylist()
+        found.update(text[start:end].lower() for text, start, end in zip(texts, starts.tolist(), ends.tolist(), strict=True))
+        if len(found) > FORMS:
+            break
+    return found
 
 
 def _words(batch: pa.RecordBatch, texts: list[str]) -> list[Sequence[tuple[int, int]]]:

@@ -1,29 +1,45 @@
 """`report.md`: an evaluation for the terminal and for pull requests, made from metrics.json alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunny.core.page import render
 
 ORDER = (
-    "f1", "precision", "recall", "macro_f1", "weighted_f1", "accuracy", "matthews", "pearson", "spearman", "token_f1",
-    "token_accuracy", "mse", "loss",
+    "f1", "precision", "recall", "macro_f1", "weighted_f1", "samples_f1", "accuracy", "matthews", "roc_auc", "average_precision",
+    "pearson", "spearman", "token_f1", "token_accuracy", "mse", "loss",
 )  # fmt: skip
 
 
-def report(content: Mapping[str, Any]) -> str:
+def markdown(content: Mapping[str, Any]) -> str:
     """Return the report as Markdown."""
     by_label = [
-        [label, *(number(row[name]) for name in ("precision", "recall", "f1")), row["support"]]
+        [label, *(number(row[name]) for name in ("precision", "recall", "f1")), between(row["interval"]), row["support"]]
         for label, row in content["per_label"].items()
     ]
-    return render("report.md", {**content, "scores": ranked(content["metrics"]), "by_label": by_label})
+    scores = [(name, value, between(content["intervals"].get(name))) for name, value in ranked(content["metrics"])]
+    counted = ("correct", "incorrect", "partial", "missed", "spurious")
+    rows = {
+        "scheme_rows": [
+            [scheme, *(row[name] for name in counted), *(number(row[name]) for name in ("precision", "recall", "f1"))]
+            for scheme, row in content.get("schemes", {}).items()
+        ],
+        "threshold_rows": [
+            [number(row["precision"]), number(row["threshold"]), number(row["coverage"])] for row in content.get("thresholds", ())
+        ],
+    }
+    return render("report.md", {**content, **rows, "scores": scores, "by_label": by_label, "number": number})
 
 
 def ranked(metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
     """Return the metrics with their values as they are shown, those that say most first."""
     names = [name for name in ORDER if name in metrics] + [name for name in metrics if name not in ORDER]
     return [(name, number(metrics[name])) for name in names]
+
+
+def between(interval: Sequence[float] | None) -> str:
+    """Return an interval as it is shown."""
+    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
 def number(value: float | None) -> str:

@@ -1,29 +1,24 @@
-"""Scoring: predictions beside gold labels, and the evaluation folder: metrics.json, predictions.jsonl, report.md."""
+"""Scoring: predictions beside gold labels, in one pass."""
 
-import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from tunny.core.console import progress
-from tunny.core.errors import RunError
-from tunny.core.files import new_folder, write_json, write_text
-from tunny.data.audit import Audit
+from tunny.data.example import Example
 from tunny.engine.compute import Compute
 from tunny.evaluation.predict import Chunk, predict
-from tunny.evaluation.report import report
+from tunny.metrics.spans import prf, ratio
 from tunny.metrics.spread import Interval, intervals
-from tunny.metrics.sums import Sums, Table
-from tunny.tasks.base import Scorer, Task
+from tunny.metrics.sums import Counts, Sums, Table
+from tunny.tasks.base import Answer, Scorer, Task
 
 Array = NDArray[np.float64]
-FILES = ("metrics.json", "predictions.jsonl", "report.md")
+Watch = Callable[[Example, Answer], Counts]  # sees an answered example, and gives cells of slices
 
 
 @dataclass(frozen=True)
@@ -45,61 +40,44 @@ class Scores:
             label: {**{name: float(value) for name, value in row.items()}, "support": int(row["support"])} for label, row in found.items()
         }
 
-    def intervals(self) -> dict[str, Interval | None]:
-        """Return the intervals of the metrics that are sums over documents, and of the F1 of each label under `LABEL/f1`."""
-
-        def measure(sums: Sums) -> dict[str, Array]:
-            return {**self.scorer.metrics(sums), **{f"{label}/f1": row["f1"] for label, row in self.scorer.per_label(sums).items()}}
-
-        return intervals(self.table, measure) if len(self.table) else {}
-
-    def to_json(self, model: str, data: str, audit: Audit) -> dict[str, Any]:
-        """Return the content of metrics.json."""
-        spread = self.intervals()
+    def measure(self, sums: Sums) -> dict[tuple[str, ...], Array]:
+        """Return everything that has an interval: ("metrics", NAME), ("labels", LABEL) and ("slices", NAME, VALUE)."""
         return {
-            "task": self.task, "model": model, "data": data, "examples": self.examples, "metrics": self.metrics,
-            "intervals": {name: spread[name] for name in self.metrics if name in spread},
-            "per_label": {label: {**row, "interval": spread.get(f"{label}/f1")} for label, row in self.per_label.items()},
-            "speed": {"examples_per_second": self.examples / max(self.seconds, 1e-9), "seconds": self.seconds},
-            "audit": audit.to_json(),
-        }  # fmt: skip
+            **{("metrics", name): value for name, value in self.scorer.metrics(sums).items()},
+            **{("labels", label): row["f1"] for label, row in self.scorer.per_label(sums).items()},
+            **{("slices", *names): row["score"] for names, row in slices(sums).items()},
+        }
+
+    def intervals(self) -> dict[tuple[str, ...], Interval | None]:
+        """Return the interval of everything that is measured, by documents drawn anew."""
+        return intervals(self.table, self.measure) if len(self.table) else {}
 
 
-def score(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute, predictions: TextIO | None = None) -> Scores:
-    """Predict and score everything once, writing each prediction as a JSON line where a file is given."""
+def score(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute, watch: Watch | None = None) -> Scores:
+    """Predict and score everything once; `watch` sees each answer and may count more cells of it."""
     scorer, table = task.scorer(), Table()
     loss, targets, examples = 0.0, 0.0, 0
     started = time.monotonic()
     for example, answer in progress(predict(model, task, chunks, compute), "scoring", unit="examples"):
-        if counts := scorer.count(example, answer.prediction):
+        counts = scorer.count(example, answer.prediction)
+        if watch is not None:
+            counts = {**counts, **watch(example, answer)}
+        if counts:
             table.add(counts, example.document)
         scorer.rank(example, answer.scores)
         loss, targets, examples = loss + answer.loss, targets + answer.num_targets, examples + 1
-        if predictions is not None:
-            predictions.write(json.dumps(answer.prediction, ensure_ascii=False) + "\n")
     metrics = {name: float(value) if np.isfinite(value) else None for name, value in scorer.metrics(table.sums()).items()}
     metrics |= {**scorer.ranked(), "loss": loss / targets if targets else None}
     return Scores(task.labels.kind, examples, scorer, table, metrics, time.monotonic() - started)
 
 
-def require_own(folder: Path) -> None:
-    """Raise RunError where a folder holds anything that an evaluation did not write: it would be lost."""
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder}: expected a folder for the evaluation, found a file. Choose another --out.")
-    theirs = sorted(path.name for path in folder.glob("*") if path.name not in FILES)
-    if theirs:
-        raise RunError(f"{folder}: holds {theirs[0]!r}, which an evaluation would replace. Choose an empty or new folder for --out.")
-
-
-def evaluate_to(
-    folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute,
-    audit: Audit, *, model_name: str, data_name: str,
-) -> Scores:  # fmt: skip
-    """Score and write the evaluation folder, whole or not at all; a folder that is there already is replaced."""
-    with new_folder(folder, replace=True) as temporary:
-        with (temporary / "predictions.jsonl").open("w", encoding="utf-8") as file:
-            scores = score(model, task, chunks, compute, file)
-        content = scores.to_json(model_name, data_name, audit)
-        write_json(temporary / "metrics.json", content)
-        write_text(temporary / "report.md", report(content))
-    return scores
+def slices(sums: Sums) -> dict[tuple[str, str], dict[str, Array]]:
+    """Return for each slice and value its score (micro F1, or the mean squared error) and what it was made of."""
+    found: dict[tuple[str, str], dict[str, Array]] = {}
+    for (name, value, what), number in sums.family("slice"):
+        found.setdefault((name, value), {})[what] = number
+    none = np.zeros_like(sums[()])
+    for row in found.values():
+        gold, predicted, right = (row.setdefault(what, none) for what in ("gold", "predicted", "right"))
+        row["score"] = ratio(row["error"], row["examples"]) if "error" in row else prf(right, predicted, gold)["f1"]
+    return found

@@ -7,7 +7,7 @@ Letters: R draws, U different documents, S cells.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -22,7 +22,8 @@ LEVEL = 0.95
 GROUPS = 20_000  # of documents that are drawn together where more of them differ
 AT_ONCE = 8_000_000  # numbers in memory at a time
 
-Measure = Callable[[Sums], Mapping[str, Floats]]  # metrics of sums, nan where not defined
+Name = TypeVar("Name", bound=str | tuple[str, ...])
+Measure = Callable[[Sums], Mapping[Name, Floats]]  # metrics of sums, nan where not defined
 Interval = tuple[float, float]
 
 
@@ -34,7 +35,7 @@ class Difference(NamedTuple):
     p_value: float  # how often models that are equally good differ as much
 
 
-def intervals(table: Table, measure: Measure, draws: int = DRAWS, seed: int = 0) -> dict[str, Interval | None]:
+def intervals(table: Table, measure: Measure[Name], draws: int = DRAWS, seed: int = 0) -> dict[Name, Interval | None]:
     """Return for each metric the interval that holds its value on all documents of the kind in 95 of 100 cases, None if it has none."""
     random = np.random.default_rng(seed)
     counts, times = _grouped(table.counts(), table.times(), random)
@@ -47,7 +48,7 @@ def intervals(table: Table, measure: Measure, draws: int = DRAWS, seed: int = 0)
     return {name: _accelerated(float(value), drawn[name], without[name], times) for name, value in values.items()}
 
 
-def compare(first: Table, second: Table, measure: Measure, draws: int = DRAWS, seed: int = 0) -> dict[str, Difference]:
+def compare(first: Table, second: Table, measure: Measure[Name], draws: int = DRAWS, seed: int = 0) -> dict[Name, Difference]:
     """Return how the metrics of two models differ; both tables hold the same documents in the same order."""
     random = np.random.default_rng(seed)
     columns: dict[Cell, int] = {}
@@ -58,7 +59,7 @@ def compare(first: Table, second: Table, measure: Measure, draws: int = DRAWS, s
     counts, times = _grouped(csr_array(hstack(sides)), often.astype(float), random)
     total = times @ counts
 
-    def both(sums: Iterable[Floats]) -> list[dict[str, Floats]]:
+    def both(sums: Iterable[Floats]) -> list[dict[Name, Floats]]:
         parts = zip(*(np.split(block, 2, axis=-1) for block in sums), strict=True)
         return [_measured(columns, measure, side) for side in parts]
 
@@ -74,7 +75,7 @@ def compare(first: Table, second: Table, measure: Measure, draws: int = DRAWS, s
     return found
 
 
-def _measured(columns: Mapping[Cell, int], measure: Measure, sums: Iterable[Floats]) -> dict[str, Floats]:
+def _measured(columns: Mapping[Cell, int], measure: Measure[Name], sums: Iterable[Floats]) -> dict[Name, Floats]:
     """Return the metrics of many sums (some, S) at once."""
     parts = [measure(Sums(columns, part)) for part in sums]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,7 +1,7 @@
 """The model folder: a plain Hugging Face folder plus `tunny.json`, self-contained, written whole or not at all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tunny.core.errors import ModelError
 from tunny.core.files import new_folder, read_json, write_json, write_text
 from tunny.data.labels import LabelSet
 from tunny.data.settings import DataSettings, EncodeSettings
+from tunny.metrics.calibration import Calibration
 from tunny.ship.card import model_card
 from tunny.tasks.model import Loaded, task_of_config
 from tunny.tasks.settings import TaskSettings
@@ -30,6 +31,7 @@ class ModelFacts:
     encode: EncodeSettings
     data: DataSettings
     precision: str
+    calibration: Calibration = field(default_factory=Calibration)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of tunny.json."""
@@ -41,6 +43,7 @@ class ModelFacts:
             "encode": self.encode.model_dump(mode="json"),
             "data": self.data.model_dump(mode="json", exclude_defaults=True),
             "precision": self.precision,
+            "calibration": asdict(self.calibration),
         }
 
 
@@ -79,6 +82,8 @@ def read_facts(folder: str, loaded: Loaded, wanted: TaskSettings | None = None) 
         if wanted is not None and wanted.kind != task.kind:
             raise ModelError(f"{folder}: is a {task.kind} model; it cannot serve --task {wanted.kind}")
         encode, data = EncodeSettings(**saved["encode"]), DataSettings(**saved["data"])
-        return ModelFacts(task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"])
+        return ModelFacts(
+            task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"], Calibration(**saved.get("calibration", {}))
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: cannot be read: {error!r}") from error

@@ -74,7 +74,7 @@ def load(
         f"{facts.encode.max_tokens} tokens, {facts.encode.stride} shared",
         "as in training" if Path(name, "tunny.json").is_file() else "default",
     )
+    task_of_model = make_task(facts.task, facts.labels, loaded.padding)
+    task_of_model.calibration = facts.calibration
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, facts.encode)
-    return Predictor(
-        model, make_task(facts.task, facts.labels, loaded.padding), encoder, facts, choose_compute(model, backend.device, precision)
-    )
+    return Predictor(model, task_of_model, encoder, facts, choose_compute(model, backend.device, precision))

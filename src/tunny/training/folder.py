@@ -1,6 +1,7 @@
 """The run folder: whose it is, what may be written into it, and what the disk says."""
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,3 +76,13 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise no_space(OSError(str(error)), folder) from error
     except OSError as error:
         raise no_space(error, folder) from error
+
+
+def logged(folder: Path) -> dict[str, list[list[float]]]:
+    """Return what the log says of losses, metrics and the learning rate: for each name, pairs of a step and its value."""
+    series: dict[str, list[list[float]]] = {}
+    for line in map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines()):
+        for name, value in line.items():
+            if "/" in name and not name.startswith("throughput/") and value is not None:
+                series.setdefault(name, []).append([line["step"], value])
+    return series

@@ -1,0 +1,156 @@
+"""The evaluation folder: metrics.json, predictions.jsonl, gold.jsonl, and the reports made of them; whole or not at all."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from tunny.core.errors import RunError
+from tunny.core.files import new_folder, write_json, write_text
+from tunny.data.audit import Audit
+from tunny.data.check import distribution
+from tunny.data.example import Example
+from tunny.engine.compute import Compute
+from tunny.evaluation.examine import Examination
+from tunny.evaluation.predict import Chunk
+from tunny.evaluation.report import markdown
+from tunny.evaluation.score import Scores, score, slices
+from tunny.metrics.calibration import Calibration, cross_fitted, ece, fit, reliability, wanted
+from tunny.metrics.spans import SCHEMES, labels_of, scheme_scores
+from tunny.metrics.sums import Counts
+from tunny.tasks.base import Answer, Task
+
+FILES = ("metrics.json", "predictions.jsonl", "gold.jsonl", "report.md", "report.html", "plots")
+PRECISIONS = (0.8, 0.9, 0.95, 0.99)  # whose thresholds are told
+
+
+@dataclass(frozen=True)
+class About:
+    """What the reports say of an evaluation beside what it found."""
+
+    title: str
+    model: str
+    data: str
+    audit: Audit
+    files: Collection[str] = ()  # names of the data files, in the order of their numbers
+    forms: Collection[str] | None = None  # surface forms of the training data
+    chose: bool = False  # whether this data chose the model or was used to tune it
+    page: Mapping[str, Any] = field(default_factory=dict)  # curves, settings, environment and the like
+
+
+def require_own(folder: Path) -> None:
+    """Raise RunError where a folder holds anything that an evaluation did not write: it would be lost."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: expected a folder for the evaluation, found a file. Choose another --out.")
+    theirs = sorted(path.name for path in folder.glob("*") if path.name not in FILES)
+    if theirs:
+        raise RunError(f"{folder}: holds {theirs[0]!r}, which an evaluation would replace. Choose an empty or new folder for --out.")
+
+
+def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute, about: About) -> Scores:
+    """Score and write the evaluation folder; one that is there already is replaced."""
+    seen = Examination(task.labels.names, list(about.files), about.forms)
+    with new_folder(folder, replace=True) as temporary:
+        predictions, golds = ((temporary / name).open("w", encoding="utf-8") for name in ("predictions.jsonl", "gold.jsonl"))
+        with predictions, golds:
+
+            def watch(example: Example, answer: Answer) -> Counts:
+                predictions.write(json.dumps(answer.prediction, ensure_ascii=False) + "\n")
+                golds.write(json.dumps(_gold(example), ensure_ascii=False) + "\n")
+                return seen.look(example, answer)
+
+            scores = score(model, task, chunks, compute, watch)
+        content = _content(scores, seen, task, about)
+        write_json(temporary / "metrics.json", content)
+        write_text(temporary / "report.md", markdown({**content, "chose": about.chose}))
+        shown = {**content, **about.page, "title": about.title, "headline": task.metric, "chose": about.chose}
+        shown |= {"errors": {"number": seen.errors.total(), "listed": seen.listed()}}
+        shown["lengths"] = [distribution("words of a text", np.array(seen.sizes))] if seen.sizes else []
+        del shown
+    return scores
+
+
+def fit_calibration(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute) -> Calibration:
+    """Return the calibration of the scores that the task gives now, fitted to answers whose truth is known."""
+    task.calibration = Calibration()
+    seen = Examination(task.labels.names, [])
+    score(model, task, chunks, compute, seen.look)
+    return fit(np.array(seen.scores), np.frombuffer(bytes(seen.right), np.bool_))
+
+
+def _gold(example: Example) -> dict[str, Any]:
+    """Return the gold labels of an example, with what scoring them again needs."""
+    known = {"document": example.document, "words": example.words, "labels": example.labels, "score": example.score, "spans": example.spans}
+    return {"id": example.id, **{name: value for name, value in known.items() if value is not None}}
+
+
+def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dict[str, Any]:
+    """Return the content of metrics.json."""
+    spread, sums = scores.intervals(), scores.table.sums()
+    content: dict[str, Any] = {
+        "task": scores.task, "model": about.model, "data": about.data, "examples": scores.examples, "metrics": scores.metrics,
+        "intervals": {name: spread["metrics", name] for name in scores.metrics if ("metrics", name) in spread},
+        "per_label": {label: {**row, "interval": spread.get(("labels", label))} for label, row in scores.per_label.items()},
+        "speed": {"examples_per_second": scores.examples / max(scores.seconds, 1e-9), "seconds": scores.seconds},
+    }  # fmt: skip
+    if scores.task in ("ner", "chunk"):
+        content["schemes"] = {scheme: _numbers(scheme_scores(sums, scheme)) for scheme in SCHEMES}
+        for label in labels_of(sums):
+            content["per_label"][label]["schemes"] = {scheme: _numbers(scheme_scores(sums, scheme, label)) for scheme in SCHEMES}
+    content["slices"] = _slices(scores, spread)
+    if seen.confusion:
+        content["confusion"] = _confusion(seen)
+    if len(seen.scores):
+        content |= _trust(seen, task, about.chose)
+    return content | {"errors": dict(seen.errors.most_common()), "audit": about.audit.to_json()}
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: int(value) if float(value).is_integer() and name not in ("precision", "recall", "f1") else float(value)
+        for name, value in row.items()
+    }
+
+
+def _slices(scores: Scores, spread: Mapping[tuple[str, ...], Any]) -> list[dict[str, Any]]:
+    """Return the slices with more than one value, each with its rows."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (name, value), row in slices(scores.table.sums()).items():
+        counts: dict[str, Any] = {what: int(row[what]) for what in ("examples", "gold", "predicted", "right") if what in row}
+        interval = spread.get(("slices", name, value))
+        found.setdefault(name, []).append({"value": value, "score": float(row["score"]), "interval": interval, "examples": 0, **counts})
+    metric = "mse" if scores.task == "regress" else "accuracy" if scores.task in ("classify", "pos") else "f1"
+    return [
+        {"name": name, "metric": metric, "rows": sorted(rows, key=lambda row: _natural(str(row["value"])))}
+        for name, rows in found.items() if len(rows) > 1
+    ]  # fmt: skip
+
+
+def _natural(value: str) -> tuple[bool, int, str]:
+    """Return a key that sorts sizes by number, and `more than` behind them."""
+    numbers = [int(part) for part in value.split() if part.isdigit()]
+    return value.startswith("more than"), numbers[0] if numbers else 0, value
+
+
+def _confusion(seen: Examination) -> dict[str, Any]:
+    names = sorted({name for pair in seen.confusion for name in pair} - {""})
+    names += [""] * any("" in pair for pair in seen.confusion)  # nothing, last
+    return {"names": names, "counts": [[seen.confusion[gold, predicted] for predicted in names] for gold in names]}
+
+
+def _trust(seen: Examination, task: Task, chose: bool) -> dict[str, Any]:
+    """Return how far scores mean what they say, before and after calibration, and the thresholds of some precisions."""
+    after, right = np.array(seen.scores), np.frombuffer(bytes(seen.right), np.bool_)
+    before = task.calibration.undo(after)
+    note = f"temperature {task.calibration.temperature:.3g}, shift {task.calibration.shift:.3g}, fitted on validation data"
+    if chose:
+        after = cross_fitted(before, right, np.frombuffer(bytes(seen.half), np.bool_))
+        note += "; as this is that data, shown cross-fitted: each half of its documents by the fit on the other"
+    sides = {"before": before, "after": after}
+    found = {name: {"ece": ece(values, right), "bins": reliability(values, right)} for name, values in sides.items()}
+    calibration = {"temperature": task.calibration.temperature, "shift": task.calibration.shift, "note": note, **found}
+    return {"calibration": calibration, "thresholds": wanted(after, right, PRECISIONS)}
