@@ -1,36 +1,11 @@
 import re
-from html.parser import HTMLParser
 
 import pytest
 from jinja2 import UndefinedError
 
 from tests.data.checking import checked, entities
+from tests.pages import EVIL, Page
 from tunny.core.page import render, table
-
-EVIL = "<script>alert('x')</script> & \"quoted\" <img src=x onerror=y>"
-VOID = {"meta", "br", "img", "rect", "path"}
-
-
-class Page(HTMLParser):
-    """The tags of a page, in order, and whether each is closed."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.texts = [], [], []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
 
 
 @pytest.fixture
@@ -64,11 +39,8 @@ def test_the_page_forbids_the_browser_to_load_anything(page):
 
 
 def test_every_verdict_leads_to_a_section(page):
-    tags = Page(page).tags
-    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
-    links = {attributes["href"][1:] for tag, attributes in tags if tag == "a"}
-    assert links
-    assert links <= ids
+    assert Page(page).links()
+    assert set(Page(page).links()) <= set(Page(page).ids())
 
 
 def test_the_page_has_light_and_dark_and_fits_a_phone(page):
