@@ -82,6 +82,20 @@ def predict(
     run.predict(model, source, out, to, config.load_file_settings(_flags))
 
 
+@app.command()
+def compare(
+    evaluations: Annotated[list[str], typer.Argument(metavar="RUN_A RUN_B...", help="run or evaluation folders", show_default=False)],
+    part: Annotated[
+        str | None, typer.Option("--on", help="part of a run: test, validation, validation/NAME; else the first there is")
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", help="file for an HTML page")] = None,
+) -> None:
+    """Compare runs: scores with significance, settings, examples that became right or wrong."""
+    from tunny import file_commands
+
+    file_commands.compare(evaluations, part, out)
+
+
 Source = Annotated[str, typer.Argument(help="a labelled file, folder, glob or hub: name", show_default=False)]
 
 

@@ -1,4 +1,4 @@
-"""The commands on labelled files, one function each: check, split, convert, init. None of them loads torch unless it is asked
+"""The commands on files, one function each: check, split, convert, init, compare. None of them loads torch unless it is asked
 for lengths in tokens.
 """
 
@@ -35,9 +35,22 @@ from tunny.data.suspects import surplus
 from tunny.data.verdicts import lines
 from tunny.data.write import FORMATS as WRITTEN
 from tunny.data.write import write_examples
+from tunny.evaluation.compare import compare_all, find_evaluation
+from tunny.evaluation.compare import lines as compared
 
 _ROLE = re.compile(r"(?<![a-z])(?:(?P<train>train)|(?P<validation>dev|val)|(?P<test>test))(?:ing|idation|el)?(?![a-z])", re.IGNORECASE)
 CHECKED = ("audit.json", "check.html", "quarantine.jsonl")  # what a check leaves
+
+
+def compare(evaluations: Sequence[str], part: str | None, out: str | None) -> dict[str, Any]:
+    """Compare runs or evaluations of the same data (`tunny compare`); return the findings and write a page where one is asked for."""
+    findings = compare_all([find_evaluation(name, part) for name in evaluations])
+    for line in compared(findings):
+        say(line)
+    if out is not None:
+        write_text(Path(out), render("compare.html", findings))
+        say(f"report: {out}")
+    return findings
 
 
 def split(source: str, out: str, ratios: Sequence[float], seed: int, given: FileSettings) -> dict[str, Any]:

@@ -302,7 +302,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings) -> Scor
         settings = _columns(predictor, given.data)
         split = _read_for(predictor, data, settings)
         about = About(
-            f"{model}: {', '.join(data)}", model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
+            ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
             page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]},
         )  # fmt: skip
         scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), predictor.compute, about)

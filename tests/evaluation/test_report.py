@@ -14,7 +14,7 @@ def content(**changes):
         "task": "ner", "model": "m", "data": "d|x.csv", "examples": 1200,
         "metrics": {"loss": 0.25, "f1": 0.123456, "pearson": None, "own": 1.0},
         "per_label": {"A|B": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 1234, "interval": [0.5, 0.75]}},
-        "intervals": {"f1": [0.1, 0.2]}, "errors": {}, "chose": False,
+        "intervals": {"f1": [0.1, 0.2]}, "errors": {}, "notes": [],
         "speed": {"examples_per_second": 10.0, "seconds": 120.0}, "audit": audit.to_json(), **changes,
     }  # fmt: skip
 

@@ -61,7 +61,9 @@ def test_predictions_are_in_input_order_with_the_fields_of_the_contract(kind):
 def test_an_evaluation_folder_holds_the_files_of_the_contract(tmp_path):
     run = trained("ner")
     tunny.evaluate(run.model, run.validation, tmp_path / "deep" / "out")
-    assert {path.name for path in (tmp_path / "deep" / "out").iterdir()} == {"metrics.json", "predictions.jsonl", "gold.jsonl", "report.md"}
+    assert {path.name for path in (tmp_path / "deep" / "out").iterdir()} == {
+        "metrics.json", "predictions.jsonl", "gold.jsonl", "report.md", "report.html", "plots",
+    }  # fmt: skip
     content = json.loads((tmp_path / "deep" / "out" / "metrics.json").read_text("utf-8"))
     assert set(content) >= {"task", "model", "data", "examples", "metrics", "intervals", "per_label", "speed", "audit"}
     assert set(content["metrics"]) == {"f1", "precision", "recall", "token_f1", "token_accuracy", "loss"}

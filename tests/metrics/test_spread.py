@@ -79,9 +79,9 @@ def test_intervals_are_the_same_again_and_hold_the_value():
     assert first["f1"][0] < float(f1(table_of(rows).sums())["f1"]) < first["f1"][1]
 
 
-def test_one_document_has_no_interval_and_all_right_has_no_width():
+def test_one_document_and_nothing_but_right_answers_say_nothing_of_the_spread():
     assert intervals(table_of([{("all",): 1.0}]), accuracy) == {"accuracy": None}
-    assert intervals(table_of([{("all",): 1.0, ("right",): 1.0}] * 9), accuracy) == {"accuracy": (1.0, 1.0)}
+    assert intervals(table_of([{("all",): 1.0, ("right",): 1.0}] * 9), accuracy) == {"accuracy": None}
 
 
 def test_a_metric_that_is_not_defined_has_no_interval():

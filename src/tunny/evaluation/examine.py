@@ -164,7 +164,8 @@ class Examination:
         entry = (sure, -next(self._number))
         if len(self._worst) == LISTED and entry < self._worst[0][:2]:
             return
-        shown = {**_excerpt(example, gold, predicted), "kind": kind, "id": example.id, "where": self._where(example), "score": sure}
+        shown = {**_excerpt(example, gold, predicted), "kind": kind, "id": example.id, "where": self._where(example)}
+        shown["score"] = None if kind == "distance" else sure
         (heapq.heappush if len(self._worst) < LISTED else heapq.heappushpop)(self._worst, (*entry, shown))
 
     def _where(self, example: Example) -> str:

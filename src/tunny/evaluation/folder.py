@@ -11,13 +11,15 @@ from torch import nn
 
 from tunny.core.errors import RunError
 from tunny.core.files import new_folder, write_json, write_text
+from tunny.core.page import render
 from tunny.data.audit import Audit
 from tunny.data.check import distribution
 from tunny.data.example import Example
 from tunny.engine.compute import Compute
 from tunny.evaluation.examine import Examination
+from tunny.evaluation.plots import plots
 from tunny.evaluation.predict import Chunk
-from tunny.evaluation.report import markdown
+from tunny.evaluation.report import in_order, markdown
 from tunny.evaluation.score import Scores, score, slices
 from tunny.metrics.calibration import Calibration, cross_fitted, ece, fit, reliability, wanted
 from tunny.metrics.spans import SCHEMES, labels_of, scheme_scores
@@ -25,6 +27,7 @@ from tunny.metrics.sums import Counts
 from tunny.tasks.base import Answer, Task
 
 FILES = ("metrics.json", "predictions.jsonl", "gold.jsonl", "report.md", "report.html", "plots")
+CHOSE = "This data chose the best epoch, so expect a little less on new text."
 PRECISIONS = (0.8, 0.9, 0.95, 0.99)  # whose thresholds are told
 
 
@@ -66,11 +69,14 @@ def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chu
             scores = score(model, task, chunks, compute, watch)
         content = _content(scores, seen, task, about)
         write_json(temporary / "metrics.json", content)
-        write_text(temporary / "report.md", markdown({**content, "chose": about.chose}))
-        shown = {**content, **about.page, "title": about.title, "headline": task.metric, "chose": about.chose}
-        shown |= {"errors": {"number": seen.errors.total(), "listed": seen.listed()}}
+        write_text(temporary / "report.md", markdown({**content, "notes": [CHOSE] if about.chose else []}))
+        shown = {"environment": {}, "reproduce": [], **content, **about.page, "title": about.title, "headline": task.metric}
+        shown |= {"errors": {"number": seen.errors.total(), "listed": seen.listed()}, "notes": [CHOSE] if about.chose else []}
         shown["lengths"] = [distribution("words of a text", np.array(seen.sizes))] if seen.sizes else []
-        del shown
+        write_text(temporary / "report.html", render("report.html", shown))
+        (temporary / "plots").mkdir()
+        for name, drawn in plots(shown).items():
+            write_text(temporary / "plots" / name, drawn)
     return scores
 
 
@@ -92,7 +98,7 @@ def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dic
     """Return the content of metrics.json."""
     spread, sums = scores.intervals(), scores.table.sums()
     content: dict[str, Any] = {
-        "task": scores.task, "model": about.model, "data": about.data, "examples": scores.examples, "metrics": scores.metrics,
+        "task": scores.task, "labels": list(task.labels.names), "model": about.model, "data": about.data, "examples": scores.examples, "metrics": in_order(scores.metrics),
         "intervals": {name: spread["metrics", name] for name in scores.metrics if ("metrics", name) in spread},
         "per_label": {label: {**row, "interval": spread.get(("labels", label))} for label, row in scores.per_label.items()},
         "speed": {"examples_per_second": scores.examples / max(scores.seconds, 1e-9), "seconds": scores.seconds},
@@ -122,12 +128,16 @@ def _slices(scores: Scores, spread: Mapping[tuple[str, ...], Any]) -> list[dict[
     for (name, value), row in slices(scores.table.sums()).items():
         counts: dict[str, Any] = {what: int(row[what]) for what in ("examples", "gold", "predicted", "right") if what in row}
         interval = spread.get(("slices", name, value))
-        found.setdefault(name, []).append({"value": value, "score": float(row["score"]), "interval": interval, "examples": 0, **counts})
+        found.setdefault(name, []).append({"value": value, "score": _known(row["score"]), "interval": interval, "examples": None, **counts})
     metric = "mse" if scores.task == "regress" else "accuracy" if scores.task in ("classify", "pos") else "f1"
     return [
         {"name": name, "metric": metric, "rows": sorted(rows, key=lambda row: _natural(str(row["value"])))}
         for name, rows in found.items() if len(rows) > 1
     ]  # fmt: skip
+
+
+def _known(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _natural(value: str) -> tuple[bool, int, str]:
@@ -146,8 +156,11 @@ def _trust(seen: Examination, task: Task, chose: bool) -> dict[str, Any]:
     """Return how far scores mean what they say, before and after calibration, and the thresholds of some precisions."""
     after, right = np.array(seen.scores), np.frombuffer(bytes(seen.right), np.bool_)
     before = task.calibration.undo(after)
-    note = f"temperature {task.calibration.temperature:.3g}, shift {task.calibration.shift:.3g}, fitted on validation data"
-    if chose:
+    fitted = task.calibration != Calibration()
+    note = "no calibration: there was no validation data, or too little"
+    if fitted:
+        note = f"temperature {task.calibration.temperature:.3g}, shift {task.calibration.shift:.3g}, fitted on validation data"
+    if chose and fitted:
         after = cross_fitted(before, right, np.frombuffer(bytes(seen.half), np.bool_))
         note += "; as this is that data, shown cross-fitted: each half of its documents by the fit on the other"
     sides = {"before": before, "after": after}

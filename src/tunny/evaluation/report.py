@@ -33,8 +33,13 @@ def markdown(content: Mapping[str, Any]) -> str:
 
 def ranked(metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
     """Return the metrics with their values as they are shown, those that say most first."""
+    return [(name, number(value)) for name, value in in_order(metrics).items()]
+
+
+def in_order(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return the metrics, those that say most first."""
     names = [name for name in ORDER if name in metrics] + [name for name in metrics if name not in ORDER]
-    return [(name, number(metrics[name])) for name in names]
+    return {name: metrics[name] for name in names}
 
 
 def between(interval: Sequence[float] | None) -> str:

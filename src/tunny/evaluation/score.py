@@ -79,5 +79,6 @@ def slices(sums: Sums) -> dict[tuple[str, str], dict[str, Array]]:
     none = np.zeros_like(sums[()])
     for row in found.values():
         gold, predicted, right = (row.setdefault(what, none) for what in ("gold", "predicted", "right"))
-        row["score"] = ratio(row["error"], row["examples"]) if "error" in row else prf(right, predicted, gold)["f1"]
+        f1 = np.where(gold + predicted > 0, prf(right, predicted, gold)["f1"], np.nan)
+        row["score"] = ratio(row["error"], row["examples"]) if "error" in row else f1
     return found

@@ -36,7 +36,7 @@ class Difference(NamedTuple):
 
 
 def intervals(table: Table, measure: Measure[Name], draws: int = DRAWS, seed: int = 0) -> dict[Name, Interval | None]:
-    """Return for each metric the interval that holds its value on all documents of the kind in 95 of 100 cases, None if it has none."""
+    """Return for each metric the interval that holds its value on all documents of the kind in 95 of 100 cases, None if nothing can be said."""
     random = np.random.default_rng(seed)
     counts, times = _grouped(table.counts(), table.times(), random)
     total, num = times @ counts, int(times.sum())
@@ -135,7 +135,8 @@ def _accelerated(value: float, drawn: Floats, without: Floats, times: Floats) ->
     bias = ndtri(np.clip(lower, 0.5 / len(drawn), 1 - 0.5 / len(drawn)))
     tail = ndtri((1 - LEVEL) / 2)
     low, high = (ndtr(bias + (bias + end) / max(1e-9, 1 - skew * (bias + end))) for end in (tail, -tail))
-    return _quantiles(drawn, low, high)
+    found = _quantiles(drawn, low, high)
+    return None if found is None or found[0] == found[1] else found  # where no draw differs nothing can be said of the spread
 
 
 def _quantiles(values: Floats, low: float, high: float) -> Interval | None:

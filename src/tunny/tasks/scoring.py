@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tunny.data.example import Example, Span
 from tunny.data.labels import LabelSet
+from tunny.data.settings import TOKEN_KINDS
 from tunny.data.tags import split_tag, tag_words
 from tunny.data.words import words_of
 from tunny.metrics.classes import by_class, class_metrics, label_metrics, ranking, spearman, value_counts, value_metrics
@@ -213,6 +214,15 @@ class _Ranks:
         return {
             name: float(np.mean(values)) if values else None for name, values in zip(("roc_auc", "average_precision"), known, strict=True)
         }
+
+
+def scorer_of(labels: LabelSet) -> TokenScorer | ClassScorer | LabelsScorer | ValueScorer:
+    """Return an empty scorer for the labels of a task of ours."""
+    if labels.kind in TOKEN_KINDS:
+        return TokenScorer(labels)
+    if labels.kind == "classify":
+        return ClassScorer(labels)
+    return LabelsScorer(labels) if labels.kind == "multilabel" else ValueScorer()
 
 
 def predicted_spans(prediction: Prediction) -> list[Span]:

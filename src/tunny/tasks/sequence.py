@@ -18,7 +18,7 @@ from tunny.data.store import Window, WindowColumns
 from tunny.metrics.calibration import Calibration
 from tunny.tasks.base import Answer, Batch, Floats, Padding, Scorer, class_weights, pad
 from tunny.tasks.decode import log_softmax
-from tunny.tasks.scoring import ClassScorer, LabelsScorer, ValueScorer
+from tunny.tasks.scoring import scorer_of
 from tunny.tasks.settings import SequenceTaskSettings
 
 _METRICS = {"classify": "macro_f1", "multilabel": "f1", "regress": "pearson"}
@@ -120,6 +120,4 @@ class SequenceTask:
 
     def scorer(self) -> Scorer:
         """Return an empty scorer."""
-        if self.settings.kind == "classify":
-            return ClassScorer(self.labels)
-        return LabelsScorer(self.labels) if self.settings.kind == "multilabel" else ValueScorer()
+        return scorer_of(self.labels)

@@ -21,9 +21,9 @@ from tunny.data.store import Window, WindowColumns
 from tunny.data.tags import Scheme, scheme_of, tags_to_spans
 from tunny.data.words import words_of
 from tunny.metrics.calibration import Calibration
-from tunny.tasks.base import Answer, Batch, Floats, Padding, class_weights, pad
+from tunny.tasks.base import Answer, Batch, Floats, Padding, Scorer, class_weights, pad
 from tunny.tasks.decode import best_path, log_softmax, tag_rules
-from tunny.tasks.scoring import TokenScorer
+from tunny.tasks.scoring import scorer_of
 from tunny.tasks.settings import TokenTaskSettings
 
 
@@ -130,9 +130,9 @@ class TokenTask:
                 spans.append({"start": words[first][0], "end": words[last][1], "label": label, "score": round(score, 6)})
         return {"id": example.id, "text": example.text, "spans": spans}
 
-    def scorer(self) -> TokenScorer:
+    def scorer(self) -> Scorer:
         """Return an empty scorer."""
-        return TokenScorer(self.labels)
+        return scorer_of(self.labels)
 
 
 def label_groups(labels: LabelSet) -> dict[str, list[int]]:
