@@ -117,10 +117,13 @@ def tag_words(
 
     Spans that the tags cannot say exactly are accounted for under `unit`, with what becomes of them.
     """
+    spans = sorted(spans)
+    if not spans:
+        return ["O"] * len(words)
     audit = audit or Audit()
     starts, ends = [start for start, _ in words], [end for _, end in words]
     found: list[WordSpan] = []
-    for start, end, label in sorted(spans):
+    for start, end, label in spans:
         first, last = bisect_right(ends, start), bisect_left(starts, end) - 1
         shown = f"{start}-{end} ({label})"
         audit.take(unit)

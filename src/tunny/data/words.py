@@ -5,6 +5,7 @@ space is one. Labels and scores are counted on these; the model's tokens are a f
 """
 
 import re
+from functools import lru_cache
 
 import regex
 
@@ -22,6 +23,7 @@ def words_of(example: Example) -> tuple[tuple[int, int], ...]:
     return example.words if example.words is not None else find_words(example.text)
 
 
+@lru_cache(maxsize=16)  # an example's words are asked for several times in a row
 def find_words(text: str) -> tuple[tuple[int, int], ...]:
     """Return the character ranges of the words of a text, in order, without overlaps."""
     return tuple(match.span() for match in (_ASCII_WORD if text.isascii() else _WORD).finditer(text))

@@ -6,6 +6,7 @@ All of it comes from outcomes: a gold label beside what was answered in its plac
 import heapq
 import zlib
 from array import array
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
@@ -107,27 +108,30 @@ class Examination:
         """Take in one answered example; return the cells of its slices."""
         found = list(outcomes(example, answer, self._names))
         cells: dict[Cell, float] = defaultdict(float)
-        about = dict(self._slices(example))
+        about = list(self._slices(example))
         half = zlib.crc32((example.document or example.id).encode()) & 1
         for outcome in found:
             gold, predicted, sure = outcome
+            kind = outcome.kind
             self.confusion[gold.label if gold else "", predicted.label if predicted else ""] += 1
             if predicted is not None:
                 self.scores.append(sure)
-                self.right.append(outcome.kind == "")
+                self.right.append(not kind)
                 self.half.append(half)
-            if outcome.kind:
-                self.errors[outcome.kind] += 1
-                self._push(sure, example, outcome.kind, gold, predicted)
-            for mark, what in ((gold, "gold"), (predicted, "predicted"), (predicted if not outcome.kind else None, "right")):
+            if kind:
+                self.errors[kind] += 1
+                self._push(sure, example, kind, gold, predicted)
+            for mark, what in ((gold, "gold"), (predicted, "predicted")):
                 if mark is not None:
-                    for name, value in {**about, **self._of_mark(example, mark)}.items():
+                    for name, value in (*about, *self._of_mark(example, mark)):
                         cells["slice", name, value, what] += 1
+                        if not kind and mark is predicted:
+                            cells["slice", name, value, "right"] += 1
         if "value" in answer.prediction and example.score is not None:
-            for name, value in about.items():
+            for name, value in about:
                 cells["slice", name, value, "error"] += (answer.prediction["value"] - example.score) ** 2
             self._far(example, answer)
-        for name, value in about.items():
+        for name, value in about:
             cells["slice", name, value, "examples"] += 1
         self.sizes.append(len(words_of(example)))
         return cells
@@ -145,15 +149,13 @@ class Examination:
                     seen.add(str(value))
                 yield name, str(value) if str(value) in seen else "others"
 
-    def _of_mark(self, example: Example, mark: Mark) -> dict[str, str]:
-        """Return the slices that a label with a place is in."""
-        if mark.start == WHOLE:
-            return {}
-        form = example.text[mark.start : mark.end]
-        found = {"entity length": _sized(len(form.split()), SIZES["entity"])}
-        if self._forms is not None:
-            found["surface form"] = "seen in training" if form.lower() in self._forms else "not seen in training"
-        return found
+    def _of_mark(self, example: Example, mark: Mark) -> Iterator[tuple[str, str]]:
+        """Yield the slices that a label with a place is in."""
+        if mark.start != WHOLE:
+            form = example.text[mark.start : mark.end]
+            yield "entity length", _sized(form.count(" ") + 1, SIZES["entity"])
+            if self._forms is not None:
+                yield "surface form", "seen in training" if form.lower() in self._forms else "not seen in training"
 
     def _far(self, example: Example, answer: Answer) -> None:
         value, gold = float(answer.prediction["value"]), float(example.score or 0.0)
@@ -179,10 +181,11 @@ class Examination:
 
 
 def _sized(size: int, ends: Sequence[int]) -> str:
-    for low, high in zip((1, *(end + 1 for end in ends)), ends, strict=False):
-        if size <= high:
-            return f"{high} word{'s' * (high > 1)}" if low == high else f"{low} to {high} words"
-    return f"more than {ends[-1]} words"
+    at = bisect_left(ends, size)
+    if at == len(ends):
+        return f"more than {ends[-1]} words"
+    low, high = (ends[at - 1] if at else 0) + 1, ends[at]
+    return f"{low} to {high} words" if low < high else f"{high} word{'s' * (high > 1)}"
 
 
 def _excerpt(example: Example, gold: Mark | None, predicted: Mark | None) -> dict[str, Any]:

@@ -57,13 +57,14 @@ def require_own(folder: Path) -> None:
 def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute, about: About) -> Scores:
     """Score and write the evaluation folder; one that is there already is replaced."""
     seen = Examination(task.labels.names, list(about.files), about.forms)
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     with new_folder(folder, replace=True) as temporary:
         predictions, golds = ((temporary / name).open("w", encoding="utf-8") for name in ("predictions.jsonl", "gold.jsonl"))
         with predictions, golds:
 
             def watch(example: Example, answer: Answer) -> Counts:
-                predictions.write(json.dumps(answer.prediction, ensure_ascii=False) + "\n")
-                golds.write(json.dumps(_gold(example), ensure_ascii=False) + "\n")
+                predictions.write(encode(answer.prediction) + "\n")
+                golds.write(encode(_gold(example)) + "\n")
                 return seen.look(example, answer)
 
             scores = score(model, task, chunks, compute, watch)

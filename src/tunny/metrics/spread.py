@@ -20,7 +20,7 @@ from tunny.metrics.sums import Cell, Floats, Sums, Table
 DRAWS = 1000
 LEVEL = 0.95
 GROUPS = 20_000  # of documents that are drawn together where more of them differ
-AT_ONCE = 8_000_000  # numbers in memory at a time
+AT_ONCE = 2_000_000  # numbers in memory at a time
 
 Name = TypeVar("Name", bound=str | tuple[str, ...])
 Measure = Callable[[Sums], Mapping[Name, Floats]]  # metrics of sums, nan where not defined

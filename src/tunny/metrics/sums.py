@@ -17,7 +17,7 @@ Cell = tuple[str, ...]  # what is counted: a family of cells, such as "class", a
 Counts = Mapping[Cell, float]
 Floats = NDArray[np.float64]
 
-REMEMBERED = 100_000  # different rows that are looked for among those kept
+REMEMBERED = 20_000  # different rows that are looked for among those kept
 
 
 class Sums:

@@ -46,7 +46,9 @@ class TokenScorer:
         predicted = predicted_spans(prediction)
         counts = span_counts(example.spans, predicted)
         tags = tag_words(example.spans, words)
-        counts.update(("tag", *pair) for pair in zip(tags, tag_words(predicted, words), strict=True))
+        answers = tags if example.spans == tuple(predicted) else tag_words(predicted, words)
+        for pair, number in Counter(zip(tags, answers, strict=True)).items():
+            counts["tag", *pair] = number
         return counts
 
     def metrics(self, sums: Sums) -> Metrics:
