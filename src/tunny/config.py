@@ -22,6 +22,12 @@ class EvaluateSettings(Settings):
     """Scoring."""
 
     max_examples: int | None = Field(None, ge=1, description="most examples of each validation and test set, from its start")
+    precision: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="precision wanted of what the model is sure of: other answers are marked unsure (by validation data)",
+    )
 
 
 class Config(Settings):

@@ -40,7 +40,7 @@ from tunny.engine.ceiling import measure_ceiling
 from tunny.engine.compute import choose_compute
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
-from tunny.evaluation.folder import About, evaluate_to, fit_calibration, require_own
+from tunny.evaluation.folder import About, evaluate_to, require_own, tune
 from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import number
@@ -243,7 +243,10 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     scored = {name: split for name, split in splits.items() if name != "train"}
     chosen_by = next((name for name in scored if name.startswith("validation")), None)
     if chosen_by is not None:
-        task.calibration = fit_calibration(job.model, task, encoded_chunks(scored[chosen_by]), job.work.compute)
+        task.tuned = tune(
+            job.model, task, lambda: encoded_chunks(scored[chosen_by]), job.work.compute,
+            getattr(config.task, "threshold", None) == "tuned", config.evaluate.precision,
+        )  # fmt: skip
     about_runs = _pages(folder, resolved, best_step)
     for name, split in scored.items():
         about = About(
@@ -252,7 +255,7 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
         )  # fmt: skip
         found[name] = evaluate_to(folder / name, job.model, task, encoded_chunks(split), job.work.compute, about)
     facts = ModelFacts(
-        config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.compute.precision.name, task.calibration
+        config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.compute.precision.name, task.tuned
     )
     card = {
         "name": config.name, "base_model": config.model.name, "version": __version__,

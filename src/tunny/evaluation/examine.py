@@ -102,6 +102,7 @@ class Examination:
         self._number = count()
         self._values: dict[str, set[str]] = {}
         self.sizes = array("i")  # words of each text
+        self.label_half = bytearray()  # of each example with labels, the half that it is in for fitting
         self.scores, self.right, self.half = array("d"), bytearray(), bytearray()
 
     def look(self, example: Example, answer: Answer) -> Counts:
@@ -110,6 +111,8 @@ class Examination:
         cells: dict[Cell, float] = defaultdict(float)
         about = list(self._slices(example))
         half = zlib.crc32((example.document or example.id).encode()) & 1
+        if example.labels is not None:
+            self.label_half.append(half)
         for outcome in found:
             gold, predicted, sure = outcome
             kind = outcome.kind

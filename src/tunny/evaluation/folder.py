@@ -1,8 +1,8 @@
 """The evaluation folder: metrics.json, predictions.jsonl, gold.jsonl, and the reports made of them; whole or not at all."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,28 @@ from tunny.engine.compute import Compute
 from tunny.evaluation.examine import Examination
 from tunny.evaluation.plots import plots
 from tunny.evaluation.predict import Chunk
-from tunny.evaluation.report import in_order, markdown
+from tunny.evaluation.report import in_order, markdown, number
 from tunny.evaluation.score import Scores, score, slices
-from tunny.metrics.calibration import Calibration, cross_fitted, ece, fit, reliability, wanted
-from tunny.metrics.spans import SCHEMES, labels_of, scheme_scores
+from tunny.metrics.calibration import (
+    Calibration,
+    Tuned,
+    best_threshold,
+    cross_fitted,
+    cross_thresholded,
+    ece,
+    fit,
+    reliability,
+    threshold_for,
+    wanted,
+)
+from tunny.metrics.spans import SCHEMES, labels_of, ratio, scheme_scores
 from tunny.metrics.sums import Counts
 from tunny.tasks.base import Answer, Task
+from tunny.tasks.scoring import LabelsScorer
 
 FILES = ("metrics.json", "predictions.jsonl", "gold.jsonl", "report.md", "report.html", "plots")
 CHOSE = "This data chose the best epoch, so expect a little less on new text."
+NEVER_SURE = 2.0  # a score that no answer has
 PRECISIONS = (0.8, 0.9, 0.95, 0.99)  # whose thresholds are told
 
 
@@ -70,9 +83,13 @@ def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chu
             scores = score(model, task, chunks, compute, watch)
         content = _content(scores, seen, task, about)
         write_json(temporary / "metrics.json", content)
-        write_text(temporary / "report.md", markdown({**content, "notes": [CHOSE] if about.chose else []}))
+        notes = [CHOSE] if about.chose else []
+        if "cross_fitted" in content:
+            crossed = ", ".join(f"{name} {number(value)}" for name, value in content["cross_fitted"].items())
+            notes.append(f"Thresholds of labels were tuned on this data; fitted on one half of it and scored on the other: {crossed}.")
+        write_text(temporary / "report.md", markdown({**content, "notes": notes}))
         shown = {"environment": {}, "reproduce": [], **content, **about.page, "title": about.title, "headline": task.metric}
-        shown |= {"errors": {"number": seen.errors.total(), "listed": seen.listed()}, "notes": [CHOSE] if about.chose else []}
+        shown |= {"errors": {"number": seen.errors.total(), "listed": seen.listed()}, "notes": notes}
         shown["lengths"] = [distribution("words of a text", np.array(seen.sizes))] if seen.sizes else []
         write_text(temporary / "report.html", render("report.html", shown))
         (temporary / "plots").mkdir()
@@ -81,12 +98,25 @@ def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chu
     return scores
 
 
-def fit_calibration(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute) -> Calibration:
-    """Return the calibration of the scores that the task gives now, fitted to answers whose truth is known."""
-    task.calibration = Calibration()
+def tune(
+    model: nn.Module, task: Task, chunks: Callable[[], Iterable[Chunk]], compute: Compute, thresholds: bool, precision: float | None
+) -> Tuned:
+    """Return thresholds, calibration and the end of the unsure answers that fit data whose truth is known, in this order."""
+    task.tuned = Tuned()
+    if thresholds:
+        scorer = score(model, task, chunks(), compute).scorer
+        assert isinstance(scorer, LabelsScorer)
+        columns = zip(task.labels.names, *(array.T for array in scorer.kept()), strict=True)
+        task.tuned = Tuned(thresholds={name: best_threshold(scores, gold) for name, scores, gold in columns})
     seen = Examination(task.labels.names, [])
-    score(model, task, chunks, compute, seen.look)
-    return fit(np.array(seen.scores), np.frombuffer(bytes(seen.right), np.bool_))
+    score(model, task, chunks(), compute, seen.look)
+    found, right = np.array(seen.scores), np.frombuffer(bytes(seen.right), np.bool_)
+    calibration = fit(found, right)
+    abstain = None
+    if precision is not None:
+        reached = threshold_for(found if calibration == Calibration() else calibration.apply(found), right, precision)
+        abstain = NEVER_SURE if reached is None else round(reached[0], 6)
+    return replace(task.tuned, calibration=calibration, precision=precision, abstain_below=abstain)
 
 
 def _gold(example: Example) -> dict[str, Any]:
@@ -113,6 +143,10 @@ def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dic
         content["confusion"] = _confusion(seen)
     if len(seen.scores):
         content |= _trust(seen, task, about.chose)
+    if task.tuned.thresholds is not None:
+        content["label_thresholds"] = dict(task.tuned.thresholds)
+        if about.chose:
+            content["cross_fitted"] = _cross_tuned(scores, seen)
     return content | {"errors": dict(seen.errors.most_common()), "audit": about.audit.to_json()}
 
 
@@ -155,16 +189,40 @@ def _confusion(seen: Examination) -> dict[str, Any]:
 
 def _trust(seen: Examination, task: Task, chose: bool) -> dict[str, Any]:
     """Return how far scores mean what they say, before and after calibration, and the thresholds of some precisions."""
-    after, right = np.array(seen.scores), np.frombuffer(bytes(seen.right), np.bool_)
-    before = task.calibration.undo(after)
-    fitted = task.calibration != Calibration()
+    after, right, half = np.array(seen.scores), *(np.frombuffer(bytes(one), np.bool_) for one in (seen.right, seen.half))
+    before = task.tuned.calibration.undo(after)
+    fitted = task.tuned.calibration != Calibration()
     note = "no calibration: there was no validation data, or too little"
     if fitted:
-        note = f"temperature {task.calibration.temperature:.3g}, shift {task.calibration.shift:.3g}, fitted on validation data"
+        note = f"temperature {task.tuned.calibration.temperature:.3g}, shift {task.tuned.calibration.shift:.3g}, fitted on validation data"
     if chose and fitted:
-        after = cross_fitted(before, right, np.frombuffer(bytes(seen.half), np.bool_))
+        after = cross_fitted(before, right, half)
         note += "; as this is that data, shown cross-fitted: each half of its documents by the fit on the other"
     sides = {"before": before, "after": after}
-    found = {name: {"ece": ece(values, right), "bins": reliability(values, right)} for name, values in sides.items()}
-    calibration = {"temperature": task.calibration.temperature, "shift": task.calibration.shift, "note": note, **found}
-    return {"calibration": calibration, "thresholds": wanted(after, right, PRECISIONS)}
+    plots = {name: {"ece": ece(values, right), "bins": reliability(values, right)} for name, values in sides.items()}
+    calibration = {"temperature": task.tuned.calibration.temperature, "shift": task.tuned.calibration.shift, "note": note, **plots}
+    found: dict[str, Any] = {"calibration": calibration, "thresholds": wanted(after, right, PRECISIONS)}
+    if task.tuned.precision is not None:
+        found["unsure"] = _unsure(task.tuned, after, right, half if chose else None)
+    return found
+
+
+def _cross_tuned(scores: Scores, seen: Examination) -> dict[str, float]:
+    """Return F1 where the threshold of each label is the best of the other half of the documents."""
+    assert isinstance(scores.scorer, LabelsScorer)
+    values, gold = scores.scorer.kept()
+    half, given = np.frombuffer(bytes(seen.label_half), np.bool_), np.zeros_like(gold)
+    for part in (half, ~half):
+        for k in range(gold.shape[1]):
+            given[part, k] = values[part, k] >= best_threshold(values[~part, k], gold[~part, k])
+    right, either = (given & gold).sum(0), given.sum(0) + gold.sum(0)
+    return {"f1": float(ratio(2 * right.sum(), either.sum())), "macro_f1": float(ratio(2 * right, either).mean())}
+
+
+def _unsure(tuned: Tuned, scores: Any, right: Any, half: Any) -> dict[str, Any]:
+    """Return how precise the answers are of which the model is sure, and how many they are."""
+    sure = scores >= tuned.abstain_below if tuned.abstain_below is not None else np.zeros(len(scores), bool)
+    precision, coverage = float(right[sure].mean()) if sure.any() else None, float(sure.mean())
+    if half is not None:
+        precision, coverage = cross_thresholded(scores, right, half, tuned.precision or 0.0)
+    return {"below": tuned.abstain_below, "precision_wanted": tuned.precision, "precision": precision, "coverage": coverage}

@@ -6,8 +6,8 @@ logit (Platt 1999; temperature scaling is the case without shift, Guo et al. 201
 Letter: N answers.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,24 @@ class Calibration:
         if self == Calibration():
             return np.asarray(scores, dtype=float)
         return np.asarray(expit((logit(np.clip(scores, 1e-12, 1 - 1e-12)) - self.shift) * self.temperature))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was tuned on validation data after training, and is used wherever the model answers."""
+
+    calibration: Calibration = field(default_factory=Calibration)
+    thresholds: Mapping[str, float] | None = None  # probability, before calibration, from which each label of a set is given
+    abstain_below: float | None = None  # score below which an answer is marked as unsure
+    precision: float | None = None  # that the other answers were to have
+
+    def scored(self, probability: float) -> dict[str, Any]:
+        """Return the score of an answer as predictions have it, and whether the model is unsure of it.
+
+        It is a function of six digits of the probability, so that answers that were saved and those given later are treated alike.
+        """
+        score = round(self.calibration.one(round(probability, 6)), 6)
+        return {"score": score, "unsure": True} if self.abstain_below is not None and score < self.abstain_below else {"score": score}
 
 
 def fit(scores: Floats, right: Bools) -> Calibration:
@@ -97,6 +115,15 @@ def threshold_for(scores: Floats, right: Bools, precision: float) -> tuple[float
     last = np.flatnonzero(np.append(np.diff(ordered) != 0, True)) if len(ordered) else np.zeros(0, int)  # of equal scores
     good = last[hits[last] / (last + 1) >= precision]
     return (float(ordered[good[-1]]), float((good[-1] + 1) / len(scores))) if len(good) else None
+
+
+def cross_thresholded(scores: Floats, right: Bools, half: Bools, precision: float) -> tuple[float | None, float]:
+    """Return precision and coverage of the answers above the threshold that the other half gives; precision None where none is."""
+    kept = np.zeros(len(scores), bool)
+    for part in (half, ~half):
+        found = threshold_for(scores[~part], right[~part], precision)
+        kept[part] = False if found is None else scores[part] >= found[0]
+    return (float(right[kept].mean()) if kept.any() else None), float(kept.mean()) if len(kept) else 0.0
 
 
 def best_threshold(scores: Floats, gold: Bools) -> float:

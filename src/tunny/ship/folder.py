@@ -13,7 +13,7 @@ from tunny.core.errors import ModelError
 from tunny.core.files import new_folder, read_json, write_json, write_text
 from tunny.data.labels import LabelSet
 from tunny.data.settings import DataSettings, EncodeSettings
-from tunny.metrics.calibration import Calibration
+from tunny.metrics.calibration import Calibration, Tuned
 from tunny.ship.card import model_card
 from tunny.tasks.model import Loaded, task_of_config
 from tunny.tasks.settings import TaskSettings
@@ -31,7 +31,7 @@ class ModelFacts:
     encode: EncodeSettings
     data: DataSettings
     precision: str
-    calibration: Calibration = field(default_factory=Calibration)
+    tuned: Tuned = field(default_factory=Tuned)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of tunny.json."""
@@ -43,7 +43,7 @@ class ModelFacts:
             "encode": self.encode.model_dump(mode="json"),
             "data": self.data.model_dump(mode="json", exclude_defaults=True),
             "precision": self.precision,
-            "calibration": asdict(self.calibration),
+            "tuned": asdict(self.tuned),
         }
 
 
@@ -83,7 +83,11 @@ def read_facts(folder: str, loaded: Loaded, wanted: TaskSettings | None = None) 
             raise ModelError(f"{folder}: is a {task.kind} model; it cannot serve --task {wanted.kind}")
         encode, data = EncodeSettings(**saved["encode"]), DataSettings(**saved["data"])
         return ModelFacts(
-            task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"], Calibration(**saved.get("calibration", {}))
+            task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"], _tuned(saved.get("tuned", {}))
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: cannot be read: {error!r}") from error
+
+
+def _tuned(saved: Mapping[str, Any]) -> Tuned:
+    return Tuned(**{**saved, "calibration": Calibration(**saved.get("calibration", {}))})

@@ -75,6 +75,6 @@ def load(
         "as in training" if Path(name, "tunny.json").is_file() else "default",
     )
     task_of_model = make_task(facts.task, facts.labels, loaded.padding)
-    task_of_model.calibration = facts.calibration
+    task_of_model.tuned = facts.tuned
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, facts.encode)
     return Predictor(model, task_of_model, encoder, facts, choose_compute(model, backend.device, precision))

@@ -17,7 +17,7 @@ from tunny.core.errors import ConfigError, did_you_mean
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
-from tunny.metrics.calibration import Calibration
+from tunny.metrics.calibration import Tuned
 from tunny.metrics.sums import Counts, Sums
 
 Floats = NDArray[np.float32]
@@ -93,7 +93,7 @@ class Task(Protocol):
 
     labels: LabelSet
     metric: str  # that chooses the best model
-    calibration: Calibration  # of the scores in predictions
+    tuned: Tuned  # what its answers were tuned to after training
 
     def batch(self, windows: Sequence[Window]) -> Batch:
         """Collate rows."""

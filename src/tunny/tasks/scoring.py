@@ -158,6 +158,10 @@ class LabelsScorer:
         """Return the means over labels of ROC-AUC and average precision."""
         return self._kept.metrics(slice(None))
 
+    def kept(self) -> tuple[Scores, NDArray[np.bool_]]:
+        """Return the probabilities of the examples with gold labels, and which labels are gold (N, K each)."""
+        return self._kept.arrays()
+
 
 class ValueScorer:
     """One number an example."""
@@ -206,11 +210,16 @@ class _Ranks:
             self._scores.frombytes(np.asarray(scores, np.float32).tobytes())
             self._gold += bytes(number in gold for number in range(self._num))
 
+    def arrays(self) -> tuple[Scores, NDArray[np.bool_]]:
+        """Return probabilities and gold labels (N, K each)."""
+        gold = np.frombuffer(bytes(self._gold), np.bool_)
+        return np.array(self._scores, np.float32).reshape(-1, self._num), gold.reshape(-1, self._num)
+
     def metrics(self, some: slice) -> dict[str, float | None]:
         """Return the means of the two metrics over the labels for which they are defined."""
         if len(self._scores) > RANKED:
             return {"roc_auc": None, "average_precision": None}
-        scores, gold = np.array(self._scores).reshape(-1, self._num), np.frombuffer(bytes(self._gold), np.bool_).reshape(-1, self._num)
+        scores, gold = self.arrays()
         found = [ranking(gold[:, k], scores[:, k]) for k in range(self._num)[some]]
         known = [[value for value in values if value is not None] for values in zip(*found, strict=True)]
         return {

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,7 +16,7 @@ from torch.nn import functional
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
-from tunny.metrics.calibration import Calibration
+from tunny.metrics.calibration import Tuned
 from tunny.tasks.base import Answer, Batch, Floats, Padding, Scorer, class_weights, pad
 from tunny.tasks.decode import log_softmax
 from tunny.tasks.scoring import scorer_of
@@ -32,7 +33,7 @@ class SequenceTask:
         self.labels = labels
         self.padding = padding
         self.metric = _METRICS[settings.kind]
-        self.calibration = Calibration()
+        self.tuned = Tuned()
         groups = {name: [number] for number, name in enumerate(labels.names)}
         self.weights = class_weights(settings.class_weights, labels.names, counts or Counter(), groups)
 
@@ -100,14 +101,20 @@ class SequenceTask:
         log_probs = log_softmax(logits)
         best = int(log_probs.argmax())
         loss = -float(log_probs[gold[0]]) if gold else 0.0
-        prediction = {**base, "label": self.labels.names[best], "score": round(self.calibration.one(float(np.exp(log_probs[best]))), 6)}
+        prediction = {**base, "label": self.labels.names[best], **self.tuned.scored(float(np.exp(log_probs[best])))}
         return Answer(prediction, np.array([best]), np.exp(log_probs), loss, float(bool(gold)))
+
+    def _thresholds(self) -> float | NDArray[np.float64]:
+        """Return the probability from which each label is given; while it is to be tuned 0.5."""
+        if self.tuned.thresholds is not None:
+            return np.array([self.tuned.thresholds[name] for name in self.labels.names])
+        return 0.5 if self.settings.threshold == "tuned" else self.settings.threshold
 
     def _labels_answer(self, base: dict[str, object], example: Example, logits: Floats, gold: list[int]) -> Answer:
         probabilities = np.asarray(expit(logits), dtype=np.float32)
-        given = np.nonzero(probabilities >= self.settings.threshold)[0]
+        given = np.nonzero(probabilities >= self._thresholds())[0]
         listed = [
-            {"label": self.labels.names[k], "score": round(self.calibration.one(float(probabilities[k])), 6)}
+            {"label": self.labels.names[k], **self.tuned.scored(float(probabilities[k]))}
             for k in sorted(given, key=lambda k: -probabilities[k])
         ]
         loss, targets = 0.0, 0.0

@@ -27,7 +27,9 @@ class SequenceTaskSettings(Settings):
     class_weights: ClassWeights = Field(None, description=_WEIGHTS)
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of the target spread over all labels")
     sample_by_label: float = Field(0.0, ge=0.0, le=1.0, description=_SAMPLE)
-    threshold: float = Field(0.5, gt=0.0, lt=1.0, description="multilabel: the probability from which a label is given")
+    threshold: Annotated[float, Field(gt=0.0, lt=1.0)] | Literal["tuned"] = Field(
+        0.5, description="multilabel: the probability from which a label is given; tuned: of each label the best on validation data"
+    )
 
     @model_validator(mode="after")
     def _scores_have_no_labels(self) -> "SequenceTaskSettings":

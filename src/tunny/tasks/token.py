@@ -20,7 +20,7 @@ from tunny.data.labels import LabelSet
 from tunny.data.store import Window, WindowColumns
 from tunny.data.tags import Scheme, scheme_of, tags_to_spans
 from tunny.data.words import words_of
-from tunny.metrics.calibration import Calibration
+from tunny.metrics.calibration import Tuned
 from tunny.tasks.base import Answer, Batch, Floats, Padding, Scorer, class_weights, pad
 from tunny.tasks.decode import best_path, log_softmax, tag_rules
 from tunny.tasks.scoring import scorer_of
@@ -40,7 +40,7 @@ class TokenTask:
             raise ModelError(
                 f"its labels ({', '.join(labels.names[:5])} ...) are no tags such as B-PER; it cannot serve --task {settings.kind}"
             )
-        self.calibration = Calibration()
+        self.tuned = Tuned()
         self.rules = tag_rules(labels.names, self.scheme)
         self.weights = class_weights(settings.class_weights, labels.names, counts or Counter(), label_groups(labels))
 
@@ -126,8 +126,8 @@ class TokenTask:
         if (path != self.rules.outside).any():
             for first, last, label in tags_to_spans([self.labels.names[tag] for tag in path], self.scheme)[0]:
                 inside = log_probs[first : last + 1]
-                score = self.calibration.one(float(np.exp(np.nanmean(inside)))) if not np.isnan(inside).all() else 0.0
-                spans.append({"start": words[first][0], "end": words[last][1], "label": label, "score": round(score, 6)})
+                sure = float(np.exp(np.nanmean(inside))) if not np.isnan(inside).all() else 0.0
+                spans.append({"start": words[first][0], "end": words[last][1], "label": label, **self.tuned.scored(sure)})
         return {"id": example.id, "text": example.text, "spans": spans}
 
     def scorer(self) -> Scorer:
