@@ -20,7 +20,7 @@ def test_a_run_compared_with_itself_differs_by_nothing(kind):
     assert all(one["value"] == 0.0 for one in other["differences"].values())
     assert (other["fixed"], other["broken"], other["settings"]) == (0, 0, [])
     saved = run.metrics()["metrics"]
-    assert set(other["differences"]) == set(saved) - {"loss", "spearman", "roc_auc", "average_precision"}
+    assert set(other["differences"]) == set(saved) - {"loss", "spearman", "pearson_and_spearman", "roc_auc", "average_precision"}
     assert lines(findings)
 
 

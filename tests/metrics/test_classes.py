@@ -51,6 +51,7 @@ def test_two_classes_have_the_binary_scores_of_the_second(answers):
     found = classes(("no", "yes"), answers).metrics()
     for name, function in (("precision", sklearn.precision_score), ("recall", sklearn.recall_score), ("f1", sklearn.f1_score)):
         assert found[name] == pytest.approx(function(gold, predicted, pos_label="yes", zero_division=0))
+    assert found["accuracy_and_f1"] == pytest.approx((found["accuracy"] + found["f1"]) / 2)
 
 
 def test_three_classes_have_no_binary_scores():
@@ -128,6 +129,7 @@ def test_correlations_are_those_of_scipy_ties_included(numbers):
         return
     assert found["pearson"] == pytest.approx(stats.pearsonr(gold, predicted).statistic, abs=1e-9)
     assert found["spearman"] == pytest.approx(stats.spearmanr(gold, predicted).statistic, abs=1e-9)
+    assert found["pearson_and_spearman"] == pytest.approx((found["pearson"] + found["spearman"]) / 2)
     assert found["mse"] == pytest.approx(sklearn.mean_squared_error(gold, predicted))
 
 
@@ -139,8 +141,8 @@ def test_a_side_that_does_not_vary_has_no_correlation(constant):
 
 
 def test_one_pair_has_no_correlation_and_none_has_no_error():
-    assert values([1.0], [2.0]).metrics() == {"pearson": None, "spearman": None, "mse": 1.0}
-    assert values([], []).metrics() == {"pearson": None, "spearman": None, "mse": None}
+    assert values([1.0], [2.0]).metrics() == {"pearson": None, "spearman": None, "pearson_and_spearman": None, "mse": 1.0}
+    assert values([], []).metrics() == {"pearson": None, "spearman": None, "pearson_and_spearman": None, "mse": None}
 
 
 def test_values_far_from_zero_lose_no_digits():

@@ -31,12 +31,17 @@ def by_class(sums: Sums, family: str, names: Sequence[str]) -> dict[str, tuple[F
 
 
 def class_metrics(sums: Sums, family: str, names: Sequence[str]) -> dict[str, Floats]:
-    """Return accuracy, F1 averages, Matthews' correlation, and where two classes are named precision, recall and f1 of the second."""
+    """Return accuracy, F1 averages, Matthews' correlation, and where two classes are named precision, recall and f1
+    of the second, and the mean of accuracy and f1, as GLUE has it.
+    """
     classes = by_class(sums, family, names)
     right, predicted, gold = (np.stack(part, -1) for part in zip(*classes.values(), strict=True))  # (..., K)
     metrics = {"accuracy": ratio(right.sum(-1), gold.sum(-1)), **_averages(right, predicted, gold)}
     metrics["matthews"] = _matthews(right, predicted, gold)
-    return metrics | (prf(*classes[names[1]]) if len(names) == 2 else {})
+    if len(names) == 2:
+        metrics |= prf(*classes[names[1]])
+        metrics["accuracy_and_f1"] = (metrics["accuracy"] + metrics["f1"]) / 2
+    return metrics
 
 
 def _averages(right: Floats, predicted: Floats, gold: Floats) -> dict[str, Floats]:

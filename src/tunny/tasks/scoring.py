@@ -193,8 +193,12 @@ class ValueScorer:
             self._predicted.append(float(scores[0]))
 
     def ranked(self) -> dict[str, float | None]:
-        """Return spearman."""
-        return {"spearman": spearman(self._gold, self._predicted)}
+        """Return spearman, and its mean with pearson, as GLUE has it."""
+        rank = spearman(self._gold, self._predicted)
+        return {
+            "spearman": rank,
+            "pearson_and_spearman": None if rank is None else (rank + float(np.corrcoef(self._gold, self._predicted)[0, 1])) / 2,
+        }
 
 
 class _Ranks:
