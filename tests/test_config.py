@@ -9,7 +9,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tunny.config import Config, load_config, load_file_settings, saved_yaml, settings_markdown, settings_schema, settings_table
+from tunny.config import (
+    Config,
+    changed_settings,
+    load_config,
+    load_file_settings,
+    saved_yaml,
+    settings_markdown,
+    settings_schema,
+    settings_table,
+)
 from tunny.core.errors import ConfigError
 
 
@@ -86,6 +95,24 @@ def test_python_values_stand_where_a_file_would():
 
 def test_python_paths_are_paths(folder):
     assert load_config(values={"task": "ner", "data": {"train": folder / "a.conll"}}).settings.data.train == str(folder / "a.conll")
+
+
+def test_what_differs_from_the_defaults_is_told_as_written_and_without_places(monkeypatch):
+    monkeypatch.setenv("COLUMN", "body")
+    flags = [
+        ("data.text", "${COLUMN}"),
+        ("data.train", "a.csv"),
+        ("model.name", "other"),
+        ("model.freeze_layers", "2"),
+        ("train.epochs", "3"),
+    ]
+    found = changed_settings(load_config(flags=[*NER, *flags, ("output_dir", "x"), ("seed", "7")]))
+    assert found == {
+        "seed": 7,
+        "task": {"kind": "ner"},
+        "data": {"text": "${COLUMN}"},
+        "model": {"freeze_layers": 2},
+    }  # 3 epochs are the default
 
 
 # -- short forms -------------------------------------------------------------------------------------------------------

@@ -28,6 +28,9 @@ class EvaluateSettings(Settings):
         lt=1.0,
         description="precision wanted of what the model is sure of: other answers are marked unsure (by validation data)",
     )
+    examples_in_card: bool = Field(
+        True, description="show texts of the data on the model card, each cut at 60 characters; false where the data is private"
+    )
 
 
 class Config(Settings):
@@ -164,6 +167,14 @@ def settings_schema() -> dict[str, Any]:
 def settings_markdown() -> str:
     """Return docs/config.md."""
     return render("settings.md", {"settings": settings_table()})
+
+
+def changed_settings(resolved: Resolved[Config]) -> dict[str, Any]:
+    """Return the settings that are not the defaults, as they were written, without what is a place on a machine."""
+    files = {"data": {"train", "validation", "test", "labels"}, "model": {"name", "tokenizer"}}
+    places: Any = {**files, "name": True, "output_dir": True, "track": True}
+    tree = resolved.settings.model_dump(mode="json", exclude_defaults=True, exclude=places)
+    return {name: value for name, value in layers.keep_written(tree, resolved.written).items() if value != {}}
 
 
 def saved_yaml(resolved: Resolved[Config]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from tunny.config import Config, FileSettings, saved_yaml, split_settings
+from tunny.config import Config, FileSettings, changed_settings, saved_yaml, split_settings
 from tunny.core.console import choice, copy_to, mark, progress, say
 from tunny.core.errors import ConfigError, did_you_mean
 from tunny.core.files import (
@@ -46,6 +46,7 @@ from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import number
 from tunny.evaluation.score import Scores, score
 from tunny.metrics.sums import Table
+from tunny.ship.about import gather
 from tunny.ship.folder import ModelFacts, save_model
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.base import Task
@@ -257,12 +258,10 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     facts = ModelFacts(
         config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.compute.precision.name, task.tuned
     )
-    card = {
-        "name": config.name, "base_model": config.model.name, "version": __version__,
-        "examples": {name: len(split.examples) for name, split in prepared.dataset.splits.items()},
-        "metrics": {name: scores.metrics for name, scores in found.items()},
-        "settings": {key: resolved.written[key] for key in ("task", "encode", "train")},
-    }  # fmt: skip
+    predictor = Predictor(job.model, task, prepared.encoder, facts, job.work.compute)
+    evaluations = {name: read_json(folder / name / "metrics.json") for name in found}
+    shown = config.evaluate.examples_in_card
+    card = gather(predictor, prepared.dataset, evaluations, config.name, config.model.name, changed_settings(resolved), shown)
     save_model(folder / "model", state, job.model, prepared.loaded, facts, card)
     say()
     for name, scores in found.items():

@@ -232,11 +232,12 @@ def keep_written(resolved: Any, written: Any) -> Any:
     return written if isinstance(written, str) and _VARIABLE.search(written) else resolved
 
 
-def dump_yaml(tree: Mapping[str, Any]) -> str:
-    """Return a settings tree as YAML in its own order."""
+def dump_yaml(tree: Mapping[str, Any], *, leaves_inline: bool = False) -> str:
+    """Return a settings tree as YAML in its own order; lists and mappings that hold no others on one line where that is asked for."""
     # PyYAML does not escape these three line ends among other Unicode, and reads them back as others.
     plain = not re.search("[\x85\u2028\u2029]", json.dumps(tree, ensure_ascii=False))
-    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=plain, width=110)
+    style = None if leaves_inline else False
+    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=plain, width=110, default_flow_style=style)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from tunny.data.words import find_words
 
 FORMS = 500_000  # different surface forms that are counted in a split
 PLACES = 3  # kept of each label and each trouble
+EXAMPLES = 20_000  # in which examples of labels are looked for
 
 _HIGH = "\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"  # bytes 80 to bf, read as latin-1 or cp1252
 _MOJIBAKE = (  # the first character alone comes first: so it is quickly looked for
@@ -92,6 +94,18 @@ def surface_forms(split: Split) -> set[str]:
         if len(found) > FORMS:
             break
     return found
+
+
+def examples_of(split: Split, width: int) -> dict[str, list[str]]:
+    """Return for each label the surface forms that it has most often, or the first texts that have it, cut; of the first examples."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for example in islice(split.examples, EXAMPLES):
+        for start, end, label in example.spans or ():
+            found[label][example.text[start:end]] += 1
+        for label in example.labels or ():
+            if len(found[label]) < PLACES:
+                found[label][whole(example.text, example.text_b)] += 1
+    return {label: [excerpt(form, width=width) for form, _ in forms.most_common(PLACES)] for label, forms in found.items()}
 
 
 def _words(batch: pa.RecordBatch, texts: list[str]) -> list[Sequence[tuple[int, int]]]:

@@ -14,7 +14,7 @@ from tunny.core.files import new_folder, read_json, write_json, write_text
 from tunny.data.labels import LabelSet
 from tunny.data.settings import DataSettings, EncodeSettings
 from tunny.metrics.calibration import Calibration, Tuned
-from tunny.ship.card import model_card
+from tunny.ship.card import About, model_card
 from tunny.tasks.model import Loaded, task_of_config
 from tunny.tasks.settings import TaskSettings
 
@@ -47,9 +47,7 @@ class ModelFacts:
         }
 
 
-def save_model(
-    folder: Path, state: Mapping[str, Tensor], model: nn.Module, loaded: Loaded, facts: ModelFacts, about: dict[str, Any]
-) -> None:
+def save_model(folder: Path, state: Mapping[str, Tensor], model: nn.Module, loaded: Loaded, facts: ModelFacts, about: About) -> None:
     """Write weights, config, tokenizer, model card and tunny.json; replace a folder that is there."""
     with new_folder(folder, replace=True) as temporary:
         config: Any = model.config
@@ -58,7 +56,7 @@ def save_model(
         save_file(dict(state), temporary / "model.safetensors", metadata={"format": "pt"})
         loaded.tokenizer.save_pretrained(temporary)
         write_json(temporary / MANIFEST, facts.to_json())
-        write_text(temporary / "README.md", model_card(facts.task.kind, facts.labels, about))
+        write_text(temporary / "README.md", model_card(facts.labels, about))
 
 
 def read_facts(folder: str, loaded: Loaded, wanted: TaskSettings | None = None) -> ModelFacts:

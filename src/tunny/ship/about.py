@@ -1,0 +1,72 @@
+"""Gathers what a model card says of a finished run: its data, its scores, and an answer of the model itself."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tunny.data.audit import Audit
+from tunny.data.example import Example
+from tunny.data.prepare import Dataset
+from tunny.data.survey import examples_of
+from tunny.ship.card import LONGEST, About, plain_name
+from tunny.ship.predictor import Predictor, Text
+from tunny.tasks.model import EMBEDDED_HUB_ID
+
+LOOKED_AT = 1000  # examples of a set among which one is looked for that fits on a card
+FIXED = ("The Morning Star landed turbot in Lerwick.", "Fish came to Lerwick.")  # where no text of the data is shown
+
+
+def gather(
+    predictor: Predictor, dataset: Dataset, evaluations: Mapping[str, Mapping[str, Any]], name: str, base_model: str,
+    settings: Mapping[str, Any], with_examples: bool,
+) -> About:  # fmt: skip
+    """Return what the card of a run says; texts of the data only `with_examples`."""
+    train = dataset.splits["train"]
+    text = _text_of(dataset, with_examples)
+    local = Path(base_model).expanduser().is_dir()
+    base = EMBEDDED_HUB_ID if base_model == "embedded" else Path(base_model).name if local else base_model
+    return About(
+        name, base, not local, predictor.facts.encode,
+        {split.name: len(split.examples) for split in dataset.splits.values()},
+        {split.name: [plain_name(file) for file in split.files] for split in dataset.splits.values()},
+        _happened(dataset), train.label_counts, examples_of(train, LONGEST) if with_examples else {}, evaluations, settings,
+        settings.get("data", {}).get("language"), predictor.facts.tuned,
+        (text, predictor.predict([text])[0]),
+    )  # fmt: skip
+
+
+def _happened(dataset: Dataset) -> list[str]:
+    """Return what reading and encoding repaired and what they left out, in a line each."""
+    audit, lines = Audit(), []
+    for other in [*(split.audit for split in dataset.splits.values()), *([dataset.read] if dataset.read else [])]:
+        audit.add(other)
+    for fate, what in (("Repaired", "repaired"), ("Left out", "dropped")):
+        met = {unit: getattr(flow, what) for unit, flow in audit.flows.items()}
+        parts = [f"{reasons.total():,} {unit} ({', '.join(reasons)})" for unit, reasons in met.items() if reasons.total()]
+        lines += [f"{fate}: {', '.join(parts)}."] if parts else []
+    return lines
+
+
+def _text_of(dataset: Dataset, with_examples: bool) -> Text:
+    """Return a short text of the test data, else of the validation data, that has labels if there is one; else a fixed one."""
+    paired = any(example.text_b is not None for example in islice(dataset.splits["train"].examples, 1))
+    scored = [split for name, split in sorted(dataset.splits.items()) if name != "train"]  # test comes first
+    found = [example for split in scored[:1] for example in islice(split.examples, LOOKED_AT)] if with_examples else []
+    short = [example for example in found if all(0 < len(text) <= LONGEST for text in _texts(example))]
+    chosen = next((example for example in short if example.spans or example.labels), next(iter(short or found), None))
+    if chosen is None:
+        return FIXED if paired else FIXED[0]
+    texts = [_beginning(text) for text in _texts(chosen)]
+    return (texts[0], texts[1]) if len(texts) == 2 else texts[0]
+
+
+def _texts(example: Example) -> Iterator[str]:
+    yield example.text
+    if example.text_b is not None:
+        yield example.text_b
+
+
+def _beginning(text: str) -> str:
+    """Return a text as long as may be, cut between words where there are any."""
+    return text if len(text) <= LONGEST else text[: LONGEST + 1].rpartition(" ")[0] or text[:LONGEST]
