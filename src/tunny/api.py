@@ -14,10 +14,12 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, resume: bool = Fal
     return run.train(_resolved(config), resume=resume, overwrite=overwrite)
 
 
-def evaluate(model: str | Path, data: str | Path | Sequence[str], out: str | Path, **columns: Any) -> dict[str, float | None]:
+def evaluate(
+    model: str | Path, data: str | Path | Sequence[str], out: str | Path, *, layout: str | None = None, **columns: Any
+) -> dict[str, float | None]:
     """Score a model folder on labelled data as `tunny evaluate` does and return the metrics; `columns` are `data.*` settings."""
     files = [str(data)] if isinstance(data, (str, Path)) else [str(file) for file in data]
-    return run.evaluate(str(model), files, str(out), load_file_settings((), columns)).metrics
+    return run.evaluate(str(model), files, str(out), load_file_settings((), columns), layout).metrics
 
 
 def predict(model: str | Path, source: str | Path, out: str | Path, *, to: str | None = None, **columns: Any) -> int:

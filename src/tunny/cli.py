@@ -59,12 +59,13 @@ def prepare(config: Config = None) -> None:
 def evaluate(
     model: Model,
     data: Annotated[list[str], typer.Argument(help="labelled files", show_default=False)],
-    out: Annotated[str, typer.Option("--out", help="folder for metrics.json, predictions.jsonl and report.md")],
+    out: Annotated[str, typer.Option("--out", help="folder for metrics.json, predictions.jsonl, report.md and report.html")],
+    layout: Annotated[str | None, typer.Option("--layout", help="write the files of another tool too: metaextractor")] = None,
 ) -> None:
     """Score a model folder on labelled data."""
     from tunny import config, run
 
-    run.evaluate(model, data, out, config.load_file_settings(_flags))
+    run.evaluate(model, data, out, config.load_file_settings(_flags), layout)
 
 
 @app.command()

@@ -41,6 +41,7 @@ from tunny.engine.compute import choose_compute
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
 from tunny.evaluation.folder import About, evaluate_to, require_own, tune
+from tunny.evaluation.layouts import check_layout
 from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import number
@@ -293,7 +294,7 @@ def _say_scores(name: str, scores: Scores, report: Path) -> None:
 # -- evaluate and predict ----------------------------------------------------------------------------------------------
 
 
-def evaluate(model: str, data: list[str], out: str, given: FileSettings) -> Scores:
+def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout: str | None = None) -> Scores:
     """Score a model folder on labelled data and write an evaluation folder (`tunny evaluate`)."""
     folder = Path(out).absolute()
     require_own(folder)
@@ -301,11 +302,12 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings) -> Scor
         find_files(pattern)
     with watch_signals():
         predictor = load(model, engine=given.engine, task=given.task)
+        check_layout(layout, predictor.task.labels.kind)
         settings = _columns(predictor, given.data)
         split = _read_for(predictor, data, settings)
         about = About(
             ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
-            page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]},
+            page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]}, layout=layout,
         )  # fmt: skip
         scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), predictor.compute, about)
         _say_scores("evaluation", scores, Path(out) / "report.md")

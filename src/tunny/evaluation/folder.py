@@ -17,6 +17,7 @@ from tunny.data.check import distribution
 from tunny.data.example import Example
 from tunny.engine.compute import Compute
 from tunny.evaluation.examine import Examination
+from tunny.evaluation.layouts import WRITTEN, metaextractor_files
 from tunny.evaluation.plots import plots
 from tunny.evaluation.predict import Chunk
 from tunny.evaluation.report import in_order, markdown, number
@@ -56,13 +57,15 @@ class About:
     forms: Collection[str] | None = None  # surface forms of the training data
     chose: bool = False  # whether this data chose the model or was used to tune it
     page: Mapping[str, Any] = field(default_factory=dict)  # curves, settings, environment and the like
+    layout: str | None = None  # of another tool, whose files are written too
 
 
 def require_own(folder: Path) -> None:
     """Raise RunError where a folder holds anything that an evaluation did not write: it would be lost."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: expected a folder for the evaluation, found a file. Choose another --out.")
-    theirs = sorted(path.name for path in folder.glob("*") if path.name not in FILES)
+    found = {path.name for path in folder.glob("*")}
+    theirs = sorted(name for name in found.difference(FILES) if not ("metrics.json" in found and WRITTEN.fullmatch(name)))
     if theirs:
         raise RunError(f"{folder}: holds {theirs[0]!r}, which an evaluation would replace. Choose an empty or new folder for --out.")
 
@@ -83,6 +86,9 @@ def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chu
             scores = score(model, task, chunks, compute, watch)
         content = _content(scores, seen, task, about)
         write_json(temporary / "metrics.json", content)
+        theirs = metaextractor_files(content, scores.table.sums(), about.files) if about.layout == "metaextractor" else {}
+        for name, text in theirs.items():
+            write_text(temporary / name, text)
         notes = [CHOSE] if about.chose else []
         if "cross_fitted" in content:
             crossed = ", ".join(f"{name} {number(value)}" for name, value in content["cross_fitted"].items())

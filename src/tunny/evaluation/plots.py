@@ -1,7 +1,7 @@
 """The plots of the evaluation page as SVG files with colours of their own, for papers and slides. The same macros draw both."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tunny.core.drawing import by_metric, extent
@@ -15,9 +15,13 @@ def plots(content: Mapping[str, Any]) -> dict[str, str]:
     """Return the plots that the content of `report.html` allows, by the names of their files."""
     files = {}
     for name, plot, arguments in _drawn(content):
-        drawn = render("plot.svg", {"plot": plot, "arguments": arguments})
-        files[_NOT_IN_NAMES.sub("-", name) + ".svg"] = _NOT_XML.sub("\ufffd", drawn).strip() + "\n"
+        files[_NOT_IN_NAMES.sub("-", name) + ".svg"] = drawn(plot, arguments)
     return files
+
+
+def drawn(plot: str, arguments: Sequence[Any]) -> str:
+    """Return one plot, a macro of `plots.html` with its arguments, as a file."""
+    return _NOT_XML.sub("\ufffd", render("plot.svg", {"plot": plot, "arguments": arguments})).strip() + "\n"
 
 
 def _drawn(content: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Any]]]:
