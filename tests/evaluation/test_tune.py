@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import tunny
 from tests.tiny import save_model
 from tests.trained import config, train_once
+from tests.trained import trained as shared
+from tunny.data.example import Example
 
 
 def lines(path):
@@ -70,3 +73,16 @@ def test_too_little_validation_data_tunes_nothing(tmp_path):
     saved = json.loads((run / "model" / "tunny.json").read_text("utf-8"))["tuned"]
     assert saved == {"calibration": {"temperature": 1.0, "shift": 0.0}, "thresholds": None, "abstain_below": None, "precision": None}
     assert "no calibration" in (run / "validation" / "report.md").read_text("utf-8")
+
+
+def test_the_scores_of_tags_before_calibration_are_the_models_own(tmp_path):
+    run = shared("pos")
+    before = run.metrics()["calibration"]["before"]["bins"]
+    predictor = tunny.load(run.model)
+    examples = (
+        Example("", line["text"], words=tuple(map(tuple, line["words"]))) for line in lines(run.folder / "validation" / "predictions.jsonl")
+    )
+    own = np.concatenate([answer.scores for _, answer in predictor.answers(examples)])
+    assert run.metrics()["calibration"]["temperature"] != 1.0
+    assert sum(one["number"] for one in before) == len(own)
+    assert sum(one["number"] * one["confidence"] for one in before) == pytest.approx(own.sum(), rel=1e-5)

@@ -195,9 +195,11 @@ def _confusion(seen: Examination) -> dict[str, Any]:
 
 def _trust(seen: Examination, task: Task, chose: bool) -> dict[str, Any]:
     """Return how far scores mean what they say, before and after calibration, and the thresholds of some precisions."""
-    after, right, half = np.array(seen.scores), *(np.frombuffer(bytes(one), np.bool_) for one in (seen.right, seen.half))
-    before = task.tuned.calibration.undo(after)
+    given, right, half = np.array(seen.scores), *(np.frombuffer(bytes(one), np.bool_) for one in (seen.right, seen.half))
     fitted = task.tuned.calibration != Calibration()
+    before, after = task.tuned.calibration.undo(given), given
+    if fitted and task.labels.kind == "pos":  # whose predictions have no scores: these are as the model gave them
+        before, after = given, task.tuned.calibration.apply(given)
     note = "no calibration: there was no validation data, or too little"
     if fitted:
         note = f"temperature {task.tuned.calibration.temperature:.3g}, shift {task.tuned.calibration.shift:.3g}, fitted on validation data"

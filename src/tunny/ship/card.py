@@ -63,7 +63,7 @@ def model_card(labels: LabelSet, about: About) -> str:
         "about": about, "name": re.sub(r"([\\`*_\[\]<>#|~&$])", r"\\\1", " ".join(about.name.split())), "base_model": code(about.base_model),
         "labels": [[code(name), ", ".join(map(code, about.shown.get(name, ())))] for name in names[:LISTED]],
         "others": max(0, len(names) - LISTED), "decisive": decisive,
-        "validated": any(name.startswith("validation") for name in about.evaluations), "calibrated": about.tuned.calibration != Calibration(),
+        "validated": any(name.startswith("validation") for name in about.evaluations), "calibrated": None if labels.kind in ("pos", "regress") else about.tuned.calibration != Calibration(),
         "split_rows": [[name, ", ".join(map(code, about.files.get(name, ())[:3])), count] for name, count in about.examples.items()],
         "score_rows": _scores(about.evaluations), "label_rows": _by_label(names, about, decisive),
         "few": ", ".join(f"{code(name)} ({about.counts.get(name, 0)})" for name in names[:LISTED] if about.counts.get(name, 0) < FEW),
