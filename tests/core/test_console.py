@@ -1,13 +1,13 @@
 """What a person sees: on stderr, copied to the run's log, with progress that fits a terminal and a log."""
 
-import os
-import subprocess
+import re
 import sys
 import time
 
 import pytest
 
-from tunny.core.console import choice, copy_to, mark, progress, say, warn
+from tests.terminal import on_a_terminal
+from tunny.core.console import bar, choice, copy_to, mark, progress, say, warn
 
 
 def test_everything_goes_to_stderr_and_nothing_to_stdout(capsys):
@@ -62,13 +62,39 @@ def test_progress_in_a_log_is_a_line_every_ten_seconds_at_most(capsys, monkeypat
     assert capsys.readouterr().err == "encoding: 3 of 6 texts, 0.2 texts/s\nencoding: 6 of 6 texts, 0.2 texts/s\n"
 
 
-def test_progress_on_a_terminal_is_a_bar_and_stdout_stays_clean():
+def test_a_bar_in_a_log_is_its_lines_alone(capsys):
+    with bar("training", 2) as shown:
+        shown.advance()
+        shown.say("step 1  loss 0.5", "loss 0.5", {"step": "1", "f1": "0.7"})
+    assert capsys.readouterr().err == "step 1  loss 0.5\n"
+
+
+ROWS = """
+from pathlib import Path
+from tunny.core.console import bar, copy_to, mark, progress
+with copy_to(Path("run.log"), mark()), bar("training", 3) as shown:
+    for step in range(3):
+        list(progress(range(2), "scoring"))
+        shown.advance()
+        shown.say(f"line {step}", f"loss {step}", {"step": str(step), "a long name": "0.5"} if step else {})
+"""
+
+
+def test_a_bar_on_a_terminal_has_rows_under_one_head_and_its_lines_go_to_the_log(tmp_path):
+    shown, _ = on_a_terminal([sys.executable, "-c", ROWS], tmp_path)
+    assert [line for line in shown.splitlines() if re.fullmatch(r" *(step|1|2)  +\S.*\S", line)] == [
+        "    step  a long name",
+        "       1          0.5",
+        "       2          0.5",
+    ]
+    assert "3/3" in shown
+    assert "line" not in shown
+    assert (tmp_path / "run.log").read_text() == "line 0\nline 1\nline 2\n"
+
+
+def test_progress_on_a_terminal_is_a_bar_and_stdout_stays_clean(tmp_path):
     code = "from tunny.core.console import progress; print(sum(progress(range(5), 'reading', total=5)))"
-    terminal, end = os.openpty()
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=end, env={**os.environ, "TERM": "xterm"}, check=True)
-    os.close(end)
-    shown = os.read(terminal, 100_000).decode()
-    os.close(terminal)
-    assert done.stdout == b"10\n"
+    shown, printed = on_a_terminal([sys.executable, "-c", code], tmp_path)
+    assert printed == "10\n"
     assert "reading" in shown
     assert "5/5" in shown

@@ -7,9 +7,9 @@ ten seconds. A run folder gets a copy of every line (`copy_to`).
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from tunny.core.errors import Stopped, TunnyError
 
@@ -17,11 +17,16 @@ T = TypeVar("T")
 
 _copies: list[TextIO] = []
 _said: list[str] = []
+_display: list[Any] = []  # what draws the bars, while there are any: a terminal has one place for all
 
 
 def say(message: str = "") -> None:
     """Print one line for the user and copy it to the run's log."""
     print(message, file=sys.stderr, flush=True)
+    _keep(message)
+
+
+def _keep(message: str) -> None:
     _said.append(message)
     for copy in _copies:
         copy.write(message + "\n")
@@ -61,7 +66,10 @@ def copy_to(path: Path, since: int) -> Iterator[None]:
 def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: str = "items") -> Iterator[T]:
     """Yield the items, showing how many are done and at what rate."""
     if sys.stderr.isatty():
-        yield from _bar(items, what, total)
+        with bar(what, total) as shown:
+            for item in items:
+                yield item
+                shown.advance()
         return
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
@@ -73,13 +81,54 @@ def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: s
             say(f"{what}: {done:,}{of} {unit}, {done / (now - start):,.1f} {unit}/s")
 
 
-def _bar(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+class Bar:
+    """How far long work is: on a terminal a bar with rows above it, elsewhere lines."""
+
+    def __init__(self, display: Any, task: Any):
+        self._display, self._task = display, task  # None where there is no terminal
+        self._head = ""
+
+    def advance(self) -> None:
+        """Go on by one."""
+        if self._display is not None:
+            self._display.advance(self._task)
+
+    def say(self, line: str, title: str, row: Mapping[str, str]) -> None:
+        """Say a line; on a terminal the bar takes the title, a row is printed under its head, and only the run's log gets the line."""
+        if self._display is None:
+            say(line)
+            return
+        _keep(line)
+        self._display.update(self._task, description=title)
+        if row:
+            head = "  ".join(name.rjust(8) for name in row)
+            if head != self._head:
+                print(head, file=sys.stderr, flush=True)
+            print("  ".join(cell.rjust(max(8, len(name))) for name, cell in row.items()), file=sys.stderr, flush=True)
+            self._head = head
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int | None, done: int = 0) -> Iterator[Bar]:
+    """Show a bar while the block runs, below those that are shown already; on a terminal only."""
+    if not sys.stderr.isatty():
+        yield Bar(None, None)
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    if _display:
+        display = _display[0]
+        task = display.add_task(what, total=total, completed=done)
+        try:
+            yield Bar(display, task)
+        finally:
+            display.remove_task(task)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        for item in items:
-            yield item
-            bar.advance(task)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        _display.append(display)
+        try:
+            yield Bar(display, display.add_task(what, total=total, completed=done))
+        finally:
+            _display.clear()
