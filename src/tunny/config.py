@@ -131,6 +131,15 @@ def split_settings(config: Config) -> dict[str, DataSettings]:
     return {name: config.data if name == "train" else scored for name in split_files(config.data)}
 
 
+def require_validation(config: Config) -> None:
+    """Raise ConfigError for each setting that asks something of validation data where there is none."""
+    asking = ("early_stopping_patience", "metric_for_best", "evaluate_every_steps")
+    asked = [name for name in asking if getattr(config.train, name) is not None]
+    if asked and config.data.validation is None and not (config.data.split and config.data.split.validation):
+        what = "needs validation data, and there is none. Set data.validation or data.split.validation, or leave it out."
+        raise ConfigError("\n".join(f"train.{name}: {what}" for name in asked))
+
+
 def load_file_settings(flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None) -> FileSettings:
     """Return the settings of a command on files, from Python's `columns`, environment and flags."""
     variables = layers.read_environment(Path())

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from tunny.config import Config, FileSettings, changed_settings, saved_yaml, split_settings
+from tunny.config import Config, FileSettings, changed_settings, require_validation, saved_yaml, split_settings
 from tunny.core.console import choice, copy_to, mark, progress, say
 from tunny.core.errors import ConfigError, did_you_mean
 from tunny.core.files import (
@@ -56,11 +56,11 @@ from tunny.tasks.model import Loaded, load_model, load_tokenizer, locate, make_t
 from tunny.tasks.sampling import label_counts, row_weights
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, logged, may_write, used_bytes
-from tunny.training.loop import Job, fit
+from tunny.training.loop import Job, Metrics, fit
 from tunny.training.step import Work
-from tunny.training.trackers import make_trackers, started
+from tunny.training.trackers import LogFile, PerLabel, make_trackers, started
 
-FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint", "evaluate"}  # settings that do not decide the weights
+FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint", "evaluate", "train.log_every_steps"}  # do not decide the weights
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
 
     Whatever can be found wrong before the first step is found before anything is written or cleared.
     """
+    require_validation(resolved.settings)
     folder = Path(resolved.settings.output_dir)
     began = mark()
     with watch_signals() as stop, locked(folder):
@@ -122,11 +123,12 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
                 clear(folder)
             with copy_to(folder / "run.log", began):
                 _begin(folder, resolved, prepared, checkpoint, resume)
-                with started(job.trackers, resolved.written, checkpoint.progress.step if checkpoint else 0):
+                with started([job.log, *job.trackers], resolved.written, checkpoint.progress.step if checkpoint else 0):
                     progress = fit(job, checkpoint)
                 _finish(folder, resolved, prepared, job, progress.best_step)
         manifest = read_json(folder / MANIFEST)
-        write_json(folder / MANIFEST, {**manifest, "finished": True, "steps": progress.step, "best_step": progress.best_step})
+        best = {"best_step": progress.best_step, "best_metric": job.best_metric or None, "best": progress.best}
+        write_json(folder / MANIFEST, {**manifest, "finished": True, "steps": progress.step, **best})
     return folder
 
 
@@ -151,7 +153,8 @@ def _changed(folder: Path, resolved: Resolved[Config]) -> str:
     if not (folder / CONFIG).exists():
         return ""
     before, now = dict(flat(yaml_layer(folder / CONFIG).values)), dict(flat(resolved.written))
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name) and name.partition(".")[0] not in FREE_TO_CHANGE]
+    deciding = [name for name in {**before, **now} if name not in FREE_TO_CHANGE and name.partition(".")[0] not in FREE_TO_CHANGE]
+    names = [name for name in deciding if before.get(name) != now.get(name)]
     return "; ".join(f"{name} is {now.get(name)!r} and was {before.get(name)!r}" for name in names)
 
 
@@ -207,12 +210,10 @@ def _job(
     if scored:
         _check_metric(task, config.train.metric_for_best)
 
-    def validate(current: nn.Module) -> dict[str, float | None]:
-        values: dict[str, float | None] = {}
-        for split in scored:
-            found = score(current, task, encoded_chunks(split), compute)
-            values |= {f"{names[split.name]}/{name}": value for name, value in found.metrics.items()}
-        return values
+    def validate(current: nn.Module) -> tuple[Metrics, PerLabel]:
+        scores = {names[split.name]: score(current, task, encoded_chunks(split), compute) for split in scored}
+        values = {f"{name}/{metric}": value for name, one in scores.items() for metric, value in one.metrics.items()}
+        return values, {name: found for name, one in scores.items() if (found := one.per_label)}
 
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
     train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)  # files hold the whole vocabulary, so after their size
@@ -220,7 +221,7 @@ def _job(
         Work(task, rows, config.seed, config.train, backend, compute), model,
         row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
         config.checkpoint, config.engine.micro_batch_limit,
-        validate if scored else None, metric, checkpoints, make_trackers(config.track, folder), stop,
+        validate if scored else None, metric, checkpoints, LogFile(folder / "log.jsonl"), make_trackers(config.track, folder), stop,
         6.0 * sum(p.numel() for name, p in model.named_parameters() if depth_of(name) != 0),
         measure_ceiling(backend.device, precision),
     )  # fmt: skip

@@ -11,20 +11,25 @@ from tunny.training.step import ahead
 
 def values_of(folder):
     return [
-        {name: value for name, value in line.items() if name not in ("time", "epoch") and "second" not in name and "mfu" not in name}
+        {
+            name: value
+            for name, value in line.items()
+            if name not in ("time", "epoch", "per_label") and "second" not in name and "mfu" not in name
+        }
         for line in log(folder)
     ]
 
 
 @pytest.mark.parametrize("kind", ["ner", "classify"])
 def test_losses_fetched_at_log_points_give_the_same_log_and_weights(tmp_path, tiny_bert, monkeypatch, kind):
-    values = settings(tmp_path, tiny_bert, kind, train__log_every_steps=3, checkpoint__every_steps=4)
+    values = settings(tmp_path, tiny_bert, kind, train__log_every_steps=3, train__evaluate_every_steps=7, checkpoint__every_steps=4)
     before = go({**values, "output_dir": str(tmp_path / "before")})
     monkeypatch.setattr("tunny.training.loop.runs_aside", lambda device: True)
     after = go({**values, "output_dir": str(tmp_path / "after")})
     assert [line["step"] for line in log(after)] == [line["step"] for line in log(before)]
     for one, other in zip(values_of(after), values_of(before), strict=True):
         assert one == pytest.approx(other, rel=1e-6)
+    assert [line.get("per_label") for line in log(after)] == [line.get("per_label") for line in log(before)]
     assert files(after / "model")["model.safetensors"] == files(before / "model")["model.safetensors"]
 
 

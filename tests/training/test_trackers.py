@@ -24,7 +24,7 @@ def expected_scalars(folder):
     found = {}
     for line in log(folder):
         for name, value in line.items():
-            if value is not None and name not in ("step", "epoch"):
+            if value is not None and name not in ("step", "epoch", "per_label"):
                 found.setdefault(name, []).append((line["step"], pytest.approx(value, rel=1e-6)))
     return found
 
@@ -59,7 +59,7 @@ def test_log_lines_have_the_keys_of_the_contract(tmp_path, tiny_bert):
     assert [line["step"] for line in lines] == [4, 8, 10, 12, 16, 20]
     assert lines[0].keys() == KEYS
     names = ("f1", "precision", "recall", "token_f1", "token_accuracy", "loss")
-    assert lines[2].keys() == KEYS | {f"validation/{name}" for name in names}
+    assert lines[2].keys() == KEYS | {f"validation/{name}" for name in names} | {"per_label"}
     assert [line["epoch"] for line in lines] == [0.4, 0.8, 1.0, 1.2, 1.6, 2.0]
 
 
@@ -75,6 +75,16 @@ def test_a_resumed_log_keeps_the_lines_up_to_its_step(tmp_path):
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     LogFile(path).start({}, 2)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_scores_of_labels_stand_beside_the_values_and_outlive_a_resumption(tmp_path):
+    file = LogFile(tmp_path / "log.jsonl")
+    file.start({}, 0)
+    file.log({"validation/f1": 0.5}, 3, {"validation": {"Übung": {"f1": 0.5, "support": 4}}})
+    file.log({"train/loss": 0.1}, 4)
+    file.start({}, 3)
+    line = {"step": 3, "validation/f1": 0.5, "per_label": {"validation": {"Übung": {"f1": 0.5, "support": 4}}}}
+    assert [json.loads(text) for text in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()] == [line]
 
 
 def test_a_value_that_is_not_finite_stands_as_null(tmp_path):

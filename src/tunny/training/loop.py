@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tunny.core.console import say
+from tunny.core.console import Bar, bar, say
 from tunny.core.errors import Stopped
 from tunny.core.signals import StopRequest
 from tunny.data.plan import Budget, Step, plan_epoch
@@ -23,9 +23,10 @@ from tunny.training.optimizer import make_learner, rate_factor, set_rate
 from tunny.training.progress import Progress, Window
 from tunny.training.settings import CheckpointSettings
 from tunny.training.step import Batches, Taken, Work, ahead, diverged, settle, take_step
-from tunny.training.trackers import Tracker, Values
+from tunny.training.trackers import LogFile, PerLabel, Tracker
 
-Validate = Callable[[nn.Module], dict[str, float | None]]  # every value by its full name, such as validation/f1
+Metrics = dict[str, float | None]  # by full names, such as validation/f1
+Validate = Callable[[nn.Module], tuple[Metrics, PerLabel]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Job:
     validate: Validate | None
     best_metric: str  # full name
     checkpoints: Checkpoints
+    log: LogFile
     trackers: Sequence[Tracker]
     stop: StopRequest
     flops_per_token: float
@@ -74,7 +76,7 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
         return step, work.batches(step, limit())
 
     started = time.monotonic() - progress.seconds
-    with job.stop.deferred():
+    with job.stop.deferred(), bar("training", job.total_steps, progress.step) as shown:
         while progress.step < job.total_steps and not progress.done:
             steps = plan_epoch(work.rows.lengths, job.budget, work.seed, progress.epoch, job.row_weights)
             coming = steps[progress.step_in_epoch :]
@@ -83,11 +85,12 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 rate = set_rate(learner.optimizer, rate_factor(progress.step, job.total_steps, settings))
                 pending.append(take_step(work, learner, step, batches, progress.step, limit()))
                 progress = _counted(progress, pending[-1], len(step.rows), len(steps))
+                shown.advance()
                 last = progress.step_in_epoch == 0 or progress.step == job.total_steps
-                logging = last or progress.step % settings.log_every_steps == 0
+                validating = last or _due(progress.step, settings.evaluate_every_steps)
+                logging = validating or _due(progress.step, settings.log_every_steps)
                 stopping = job.stop.signum
-                every = job.checkpoint.every_steps
-                saving = last or stopping is not None or bool(every and progress.step % every == 0)
+                saving = validating or stopping is not None or _due(progress.step, job.checkpoint.every_steps)
                 if overlaps and not (logging or saving):
                     continue
                 loss, norm = settle(work, pending)
@@ -95,16 +98,17 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 window = progress.window
                 window = replace(window, loss=window.loss + loss, seconds=window.seconds + time.monotonic() - mark)
                 progress = replace(progress, window=window)
-                values: dict[str, float | None] = {}
+                values: Metrics = {}
+                per_label: PerLabel = {}
                 if logging:
                     values = _training_values(job, window, rate, norm)
                     progress = replace(progress, window=Window())
-                if last:
-                    progress, validated = _end_epoch(job, learner.model, progress)
+                if validating:
+                    progress, validated, per_label = _validate(job, learner.model, progress)
                     values |= validated
                 progress = replace(progress, seconds=time.monotonic() - started)
-                if values:
-                    _log(job, values, progress, len(steps))
+                if logging:
+                    _log(job, shown, values, per_label, progress, len(steps))
                 if saving:
                     saved = replace(progress, loss_scale=learner.loss_scale)
                     job.checkpoints.save(
@@ -112,11 +116,15 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                     )
                 if stopping is not None:
                     raise Stopped(stopping, f"stopped by a signal; saved at step {progress.step}. Go on with --resume.")
-                if last:
+                if last or progress.done:
                     break
                 mark = time.monotonic()
     whole_vocabulary(job.model)
     return progress
+
+
+def _due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
 
 
 def _counted(progress: Progress, taken: Taken, rows: int, steps: int) -> Progress:
@@ -133,7 +141,7 @@ def _counted(progress: Progress, taken: Taken, rows: int, steps: int) -> Progres
     return replace(progress, epoch=progress.epoch + 1, step_in_epoch=0) if progress.step_in_epoch == steps else progress
 
 
-def _training_values(job: Job, window: Window, rate: float, norm: float | None) -> dict[str, float | None]:
+def _training_values(job: Job, window: Window, rate: float, norm: float | None) -> Metrics:
     seconds = max(window.seconds, 1e-9)
     return {
         "train/loss": window.loss / window.targets if window.targets else None,
@@ -146,25 +154,25 @@ def _training_values(job: Job, window: Window, rate: float, norm: float | None) 
     }
 
 
-def _end_epoch(job: Job, model: nn.Module, progress: Progress) -> tuple[Progress, dict[str, float | None]]:
+def _validate(job: Job, model: nn.Module, progress: Progress) -> tuple[Progress, Metrics, PerLabel]:
     """Validate, remember the best, count patience."""
     done = progress.step >= job.total_steps
     if job.validate is None:
-        return replace(progress, done=done), {}
+        return replace(progress, done=done), {}, {}
     model.eval()
-    values = job.validate(model)
+    values, per_label = job.validate(model)
     for name, value in values.items():
         if value is not None and not math.isfinite(value):
             raise diverged(f"{name} became {value}", progress.step, job.work.settings)
     score = values[job.best_metric]
     if score is not None and (progress.best is None or better(score, progress.best, job.best_metric)):
-        return replace(progress, best=score, best_step=progress.step, epochs_without_gain=0, done=done), values
-    waited = progress.epochs_without_gain + 1
+        return replace(progress, best=score, best_step=progress.step, validations_without_gain=0, done=done), values, per_label
+    waited = progress.validations_without_gain + 1
     patience = job.work.settings.early_stopping_patience
     if patience is not None and waited >= patience:
-        say(f"early stopping: no better {job.best_metric} than {progress.best} for {waited} epochs")
+        say(f"early stopping: no better {job.best_metric} than {progress.best} in {waited} validations")
         done = True
-    return replace(progress, epochs_without_gain=waited, done=done), values
+    return replace(progress, validations_without_gain=waited, done=done), values, per_label
 
 
 def better(score: float, than: float, metric: str) -> bool:
@@ -172,14 +180,33 @@ def better(score: float, than: float, metric: str) -> bool:
     return score < than if metric.rpartition("/")[2] in ("loss", "mse") else score > than
 
 
-def _log(job: Job, values: Values, progress: Progress, steps_per_epoch: int) -> None:
+def _log(job: Job, shown: Bar, values: Metrics, per_label: PerLabel, progress: Progress, steps_per_epoch: int) -> None:
+    """Hand what was found to the log file and the trackers, and show it: a line, of a validation a row of a table on a terminal."""
     epoch = progress.epoch + progress.step_in_epoch / steps_per_epoch
+    line = {"epoch": round(epoch, 4), "time": round(progress.seconds, 3), **values}
+    job.log.log(line, progress.step, per_label)
     for tracker in job.trackers:
-        tracker.log({"epoch": round(epoch, 4), "time": round(progress.seconds, 3), **values}, progress.step)
+        tracker.log(line, progress.step)
     parts = [f"step {progress.step}/{job.total_steps}", f"epoch {epoch:.2f}"]
-    shown = {"train/loss": "loss", "throughput/tokens_per_second": "tokens/s", job.best_metric: job.best_metric}
-    parts += [f"{name} {values[key]:.4g}" for key, name in shown.items() if values.get(key) is not None]
+    names = {"train/loss": "loss", "throughput/tokens_per_second": "tokens/s", job.best_metric: job.best_metric}
+    parts += [f"{name} {values[key]:.4g}" for key, name in names.items() if values.get(key) is not None]
+    row = {}
+    if job.best_metric in values:
+        is_best = progress.best_step == progress.step
+        row = {"step": str(progress.step), "epoch": f"{epoch:.2f}", **_main_values(values, job.best_metric), "best": "*" if is_best else ""}
+        if values[job.best_metric] is not None:
+            parts[-1] += " (best so far)" if is_best else f" (best {progress.best:.4g} at step {progress.best_step})"
     parts += [f"{name} {values[f'throughput/{name}']:.0%}" for name in ("mfu", "padding") if f"throughput/{name}" in values]
     left = round(progress.seconds / progress.step * (job.total_steps - progress.step))
     parts += [f"{left // 60}:{left % 60:02} left"] if left and not progress.done else []
-    say("  ".join(parts))
+    shown.say("  ".join(parts), "  ".join(parts[1:3]), row)
+
+
+def _main_values(values: Metrics, deciding: str) -> dict[str, str]:
+    """Return the values that a row has room for: the losses, the deciding metric, two beside it, and that of other sets."""
+    own, _, metric = deciding.rpartition("/")
+    beside = [name for name in values if name.rpartition("/")[0] == own and name not in (deciding, f"{own}/loss")]
+    others = [name for name in values if name.endswith(f"/{metric}") and name.rpartition("/")[0] not in (own, "train")]
+    names = dict.fromkeys(["train/loss", deciding, *beside[:2], f"{own}/loss", *others])
+    shown = {name.removeprefix(f"{own}/").replace("train/", "train "): values[name] for name in names}
+    return {title: "-" if value is None else f"{value:.4f}" for title, value in shown.items()}

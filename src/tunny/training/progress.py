@@ -25,7 +25,7 @@ class Progress:
     step_in_epoch: int = 0
     best: float | None = None  # the deciding metric of the best model, as reported
     best_step: int | None = None
-    epochs_without_gain: int = 0
+    validations_without_gain: int = 0
     micro_batch_limit: int | None = None  # after memory ran out; None: as the settings say
     loss_scale: float | None = None  # fp16 only
     seconds: float = 0.0  # of training, over all parts of a resumed run

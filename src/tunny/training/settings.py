@@ -24,7 +24,8 @@ class TrainSettings(Settings):
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="course of the learning rate after the warm-up")
     layer_decay: float = Field(1.0, gt=0, le=1, description="factor on the learning rate for each layer further from the head")
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: not at all")
-    early_stopping_patience: int | None = Field(None, ge=1, description="epochs without a better validation score before training stops")
+    early_stopping_patience: int | None = Field(None, ge=1, description="validations without a better score before training stops")
+    evaluate_every_steps: int | None = Field(None, ge=1, description="optimizer steps between validations, beside those at epoch ends")
     metric_for_best: str | None = Field(None, description="metric that chooses the best model; absent: the task's own")
     log_every_steps: int = Field(10, ge=1, description="optimizer steps between two lines of the log")
 
@@ -32,7 +33,9 @@ class TrainSettings(Settings):
 class CheckpointSettings(Settings):
     """When the state is saved, and how much of it is kept."""
 
-    every_steps: int | None = Field(None, ge=1, description="optimizer steps between checkpoints, beside those at epoch ends")
+    every_steps: int | None = Field(
+        None, ge=1, description="optimizer steps between checkpoints, beside those at epoch ends and validations"
+    )
     keep_last: int = Field(2, ge=1, description="newest checkpoints to keep; the best model is kept in any case")
 
 

@@ -13,6 +13,7 @@ from tunny.core.files import write_text
 from tunny.training.settings import TrackSettings
 
 Values = Mapping[str, float | None]
+PerLabel = Mapping[str, Mapping[str, Mapping[str, float]]]  # set -> label -> precision, recall, f1, support
 
 
 class Tracker(Protocol):
@@ -46,11 +47,12 @@ class LogFile:
                     continue  # the line a killed process was writing
         write_text(self.path, "".join(f"{line}\n" for line in kept))
 
-    def log(self, values: Values, step: int) -> None:
-        """Append one line."""
+    def log(self, values: Values, step: int, per_label: PerLabel | None = None) -> None:
+        """Append one line; scores of labels stand in it under a key of their own, and nowhere else."""
         clean = {name: None if value is None or not math.isfinite(value) else value for name, value in values.items()}
+        line = {"step": step, **clean, **({"per_label": per_label} if per_label else {})}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **clean}) + "\n")
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         """Do nothing: every line is written at once."""
@@ -97,8 +99,8 @@ def started(trackers: Sequence[Tracker], config: Mapping[str, Any], step: int) -
 
 
 def make_trackers(settings: TrackSettings, folder: Path) -> list[Tracker]:
-    """Return the log file and the trackers asked for; raise ConfigError where a package is missing."""
-    trackers: list[Tracker] = [LogFile(folder / "log.jsonl")]
+    """Return the trackers asked for; raise ConfigError where a package is missing."""
+    trackers: list[Tracker] = []
     if settings.tensorboard is not None:
         if importlib.util.find_spec("tensorboard") is None:
             raise ConfigError("track.tensorboard: TensorBoard is not installed. Run: pip install 'tunny[tensorboard]'")
