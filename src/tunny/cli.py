@@ -40,10 +40,10 @@ def start(context: typer.Context, version: Annotated[bool, typer.Option("--versi
 @app.command()
 def train(config: Config = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
     """Prepare what is missing, train, evaluate, and leave a run folder."""
-    from tunny import run
+    from tunny import seeds
     from tunny.config import load_config
 
-    run.train(load_config(config, _flags), resume=resume, overwrite=overwrite)
+    seeds.train(load_config(config, _flags), resume=resume, overwrite=overwrite)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
@@ -226,10 +226,11 @@ def _without(split: Split, dropped: Mapping[int, str], origins: list[tuple[int, 
 
 
 def _training(config: Config, loaded: Any, tokens: int, rows: int) -> dict[str, Any]:
-    """Return about how long a training would take here and what memory it would want."""
+    """Return about how long a training, all its runs, would take here and what memory it would want."""
     from tunny.training.estimate import estimate
 
     found = estimate(loaded, config.train, config.engine, tokens, rows, config.encode.max_tokens)
+    found = replace(found, seconds=found.seconds * len(config.train.seeds or [config.seed]))
     minutes, gigabytes = found.seconds / 60, found.memory_bytes / 2**30
     say(f"training: about {minutes:,.1f} minutes on this {found.device} in {found.precision}, {gigabytes:.1f} GB of memory")
     return asdict(found)

@@ -4,7 +4,7 @@ import contextlib
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +101,12 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
 # -- train -------------------------------------------------------------------------------------------------------------
 
 
-def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool = False) -> Path:
-    """Prepare what is missing, train, evaluate, and leave a run folder; return it (`tunny train`).
+def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool = False, before: Callable[[], None] = lambda: None) -> Path:
+    """Prepare what is missing, train once, evaluate, and leave a run folder; return it.
 
-    Whatever can be found wrong before the first step is found before anything is written or cleared.
+    Whatever can be found wrong before the first step is found before anything is written or cleared; then `before` is called.
     """
+    assert resolved.settings.train.seeds is None  # see seeds.py
     require_validation(resolved.settings)
     folder = Path(resolved.settings.output_dir)
     began = mark()
@@ -115,10 +116,11 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
         prepared = prepare(resolved)
         backend = choose_backend(resolved.settings.engine)
         checkpoints = Checkpoints(folder / "checkpoints", resolved.settings.checkpoint.keep_last, _config_digest(resolved, prepared))
-        checkpoint = checkpoints.newest(_changed(folder, resolved)) if resume else None
+        checkpoint = checkpoints.newest(changed(folder, resolved)) if resume else None
         precision = _precision(resolved.settings, backend, checkpoint)
         job = _job(folder, resolved, prepared, backend, precision, checkpoints, stop)
         with disk_errors(folder):
+            before()
             if overwrite:
                 clear(folder)
             with copy_to(folder / "run.log", began):
@@ -148,12 +150,12 @@ def _config_digest(resolved: Resolved[Config], prepared: Prepared) -> str:
     return digest_bytes(dump_json(deciding), dump_json(prepared.dataset.labels.names), prepared.encoder.digest)
 
 
-def _changed(folder: Path, resolved: Resolved[Config]) -> str:
+def changed(folder: Path, resolved: Resolved[Config], free: Collection[str] = FREE_TO_CHANGE) -> str:
     """Return which settings differ from those that a run was started with."""
     if not (folder / CONFIG).exists():
         return ""
     before, now = dict(flat(yaml_layer(folder / CONFIG).values)), dict(flat(resolved.written))
-    deciding = [name for name in {**before, **now} if name not in FREE_TO_CHANGE and name.partition(".")[0] not in FREE_TO_CHANGE]
+    deciding = [name for name in {**before, **now} if name not in free and name.partition(".")[0] not in free]
     names = [name for name in deciding if before.get(name) != now.get(name)]
     return "; ".join(f"{name} is {now.get(name)!r} and was {before.get(name)!r}" for name in names)
 

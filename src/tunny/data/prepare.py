@@ -127,7 +127,7 @@ def read_splits(
     dealt = whole = None
     if first.split is not None and "train" in splits:
         whole = splits["train"].audit
-        parts, dealt = _deal(splits.pop("train"), first.split, kind, seed, limit)
+        parts, dealt = _deal(splits.pop("train"), first.split, kind, seed if first.split.seed is None else first.split.seed, limit)
         splits = {**parts, **splits}
     found = {name: split.label_counts for name, split in splits.items()}
     if labels is None:

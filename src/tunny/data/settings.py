@@ -22,6 +22,7 @@ class SplitSettings(Settings):
 
     validation: float = Field(0.0, ge=0, lt=1, description="share of the training documents that validate")
     test: float = Field(0.0, ge=0, lt=1, description="share of the training documents that test")
+    seed: int | None = Field(None, ge=0, description="by which documents are dealt; absent: the seed at the top")
 
     @model_validator(mode="after")
     def _some_are_left(self) -> "SplitSettings":

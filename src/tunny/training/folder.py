@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tunny.core.errors import RunError
 from tunny.core.files import no_space, read_json, remove_unfinished
 
 CONFIG, MANIFEST = "config.yaml", "manifest.json"
+SEEDS = "seeds.json"  # beside the folders of several runs, seed-N
 OURS = (CONFIG, MANIFEST, "audit.json", "split.json", "run.log", "log.jsonl", "tensorboard", "checkpoints", "model", "validation", "test")
 
 
@@ -25,6 +26,8 @@ def may_write(folder: Path, resume: bool, overwrite: bool) -> bool:
         theirs = [name for name in OURS if (folder / name).is_dir() or (name == CONFIG and (folder / name).exists())]
         if theirs:
             raise RunError(f"{folder}: holds {', '.join(theirs)}, but no run; a run would replace that. Choose another output_dir.")
+        if several := seed_folders(folder):
+            raise RunError(f"{folder}: holds the runs {', '.join(several)}. Choose another output_dir, or set train.seeds.")
         if resume:
             say(f"{folder}: holds no run yet; training starts from the beginning")
         return True
@@ -37,6 +40,27 @@ def may_write(folder: Path, resume: bool, overwrite: bool) -> bool:
         say(f"{folder}: this run is finished; nothing to do")
         return False
     return True
+
+
+def may_write_several(folder: Path, seeds: Sequence[int], resume: bool, overwrite: bool) -> None:
+    """Refuse a folder for the runs of several seeds as `may_write` refuses one for a single run."""
+    if (folder / MANIFEST).exists():
+        raise RunError(f"{folder}: holds a single run, and train.seeds makes several. Choose another output_dir.")
+    former = ", ".join(seed_folders(folder))
+    theirs = [name for name in (SEEDS, "report.md") if (folder / name).exists()]
+    if theirs and not former:
+        raise RunError(f"{folder}: holds {', '.join(theirs)}, but no run; a summary would replace that. Choose another output_dir.")
+    if former and not (resume or overwrite):
+        raise RunError(
+            f"{folder}: already holds {former}. Go on with --resume, start again with --overwrite, or choose another output_dir."
+        )
+    for seed in seeds:
+        may_write(folder / f"seed-{seed}", False, True)
+
+
+def seed_folders(folder: Path) -> list[str]:
+    """Return the names of the runs of several seeds in a folder."""
+    return sorted(path.parent.name for path in folder.glob(f"seed-*/{MANIFEST}"))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The settings of the `train`, `checkpoint` and `track` sections."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tunny.core.settings import Settings
 
@@ -28,6 +28,16 @@ class TrainSettings(Settings):
     evaluate_every_steps: int | None = Field(None, ge=1, description="optimizer steps between validations, beside those at epoch ends")
     metric_for_best: str | None = Field(None, description="metric that chooses the best model; absent: the task's own")
     log_every_steps: int = Field(10, ge=1, description="optimizer steps between two lines of the log")
+    seeds: list[Annotated[int, Field(ge=0, le=2**63 - 1)]] | None = Field(
+        None, description="one training for each, in output_dir/seed-N/; seed then only deals data.split"
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and (not value or len(set(value)) < len(value)):
+            raise ValueError("expected one seed or more, each once, such as [1, 2, 3]; null for a single training")
+        return value
 
 
 class CheckpointSettings(Settings):
