@@ -36,7 +36,7 @@ from tunny.data.read import read
 from tunny.data.settings import DataSettings
 from tunny.data.survey import surface_forms
 from tunny.engine.backend import SingleProcess, choose_backend
-from tunny.engine.ceiling import measure_ceiling
+from tunny.engine.ceiling import Ceiling
 from tunny.engine.compute import choose_compute
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
@@ -225,7 +225,7 @@ def _job(
         config.checkpoint, config.engine.micro_batch_limit,
         validate if scored else None, metric, checkpoints, LogFile(folder / "log.jsonl"), make_trackers(config.track, folder), stop,
         6.0 * sum(p.numel() for name, p in model.named_parameters() if depth_of(name) != 0),
-        measure_ceiling(backend.device, precision),
+        Ceiling(backend.device, precision),
     )  # fmt: skip
 
 
@@ -269,7 +269,7 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     save_model(folder / "model", state, job.model, prepared.loaded, facts, card)
     say()
     for name, scores in found.items():
-        _say_scores(name, scores, folder / name / "report.md")
+        _say_scores(name, scores, folder / name / "report.html")
     say(f"model: {folder / 'model'}")
     say(f"next: tunny predict {folder / 'model'} YOUR_TEXTS.txt --out predictions.jsonl")
 
@@ -313,7 +313,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
             page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]}, layout=layout,
         )  # fmt: skip
         scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), predictor.compute, about)
-        _say_scores("evaluation", scores, Path(out) / "report.md")
+        _say_scores("evaluation", scores, Path(out) / "report.html")
         return scores
 
 

@@ -17,6 +17,7 @@ from tunny.core.errors import Stopped
 from tunny.core.signals import StopRequest
 from tunny.data.plan import Budget, Step, plan_epoch
 from tunny.engine.backend import runs_aside
+from tunny.engine.ceiling import Ceiling
 from tunny.engine.vocabulary import follow, whole_vocabulary
 from tunny.training.checkpoint import Checkpoint, Checkpoints
 from tunny.training.optimizer import make_learner, rate_factor, set_rate
@@ -45,7 +46,7 @@ class Job:
     trackers: Sequence[Tracker]
     stop: StopRequest
     flops_per_token: float
-    ceiling: float  # FLOP/s
+    ceiling: Ceiling
 
     @property
     def budget(self) -> Budget:
@@ -150,7 +151,7 @@ def _training_values(job: Job, window: Window, rate: float, norm: float | None) 
         "throughput/examples_per_second": window.examples / seconds,
         "throughput/tokens_per_second": window.tokens / seconds,
         "throughput/padding": 1.0 - window.tokens / max(window.slots, 1),
-        "throughput/mfu": window.tokens * job.flops_per_token / seconds / job.ceiling,
+        "throughput/mfu": window.tokens * job.flops_per_token / seconds / job.ceiling.flops(),
     }
 
 
