@@ -15,7 +15,7 @@ from tunny.data.audit import Audit
 from tunny.data.pieces import Array
 from tunny.data.store import read_rows
 
-PART = 500_000  # rows that are compared at a time
+PART = 1_000_000  # rows that are compared at a time
 
 
 def find_repeats(files: Mapping[str, Path], audit: Audit) -> None:
@@ -41,7 +41,7 @@ def find_repeats(files: Mapping[str, Path], audit: Audit) -> None:
     for name, file in files.items():
         if again[name]:
             often, key = commonest[name]
-            row = pc.index(_part(file, "key", 0, 1), pa.scalar(key, pa.uint64())).as_py() + 1
+            row = _first_row(file, key) + 1
             audit.event("duplicates", name, f"{again[name]} texts stand there before; the commonest {often} times, first in row {row}")
         if ids_again[name]:
             said = f"{ids_again[name]} examples have an id that stands there before, such as {some_id[name]!r}"
@@ -50,13 +50,24 @@ def find_repeats(files: Mapping[str, Path], audit: Audit) -> None:
             audit.event("leakage", name, f"{leaked[name]} of {sizes[name]} texts are in the training data too")
 
 
+def _first_row(file: Path, key: int) -> int:
+    """Return the first row that has a key."""
+    row = 0
+    for batch in read_rows(file, "key"):
+        at = pc.index(batch.column("key"), pa.scalar(key, pa.uint64())).as_py()
+        if at >= 0:
+            return row + int(at)
+        row += batch.num_rows
+    raise ValueError(f"no row has the key {key}")
+
+
 def _part(file: Path, column: str, part: int, num_parts: int) -> pa.ChunkedArray:
     """Return the values of a column that fall into a part: all that are equal into the same."""
     found = []
     for batch in read_rows(file, column):
         values = batch.column(column)
         numbers = values.to_numpy() if pa.types.is_integer(values.type) else _sums(values)
-        found.append(values.filter(pa.array(numbers % num_parts == part)) if num_parts > 1 else values)
+        found.append(values.filter(pa.array(numbers % num_parts == part)))  # a copy: the batch is not held in memory
     return pa.chunked_array(found, values.type if found else pa.string())
 
 
@@ -64,4 +75,7 @@ def _sums(strings: pa.StringArray) -> Array:
     """Return the sum of the bytes of each string."""
     sizes = pc.binary_length(strings).to_numpy()
     rows = np.repeat(np.arange(len(strings)), sizes)
-    return np.bincount(rows, np.frombuffer("".join(strings.to_pylist()).encode(), np.uint8), len(strings)).astype(np.int64)
+    text = strings.cast(pa.binary()).buffers()[2]
+    data = np.zeros(0, np.uint8) if text is None else np.frombuffer(text, np.uint8)
+    first = np.frombuffer(strings.buffers()[1], np.int32)[strings.offset] if len(strings) else 0
+    return np.bincount(rows, data[first : first + len(rows)], len(strings)).astype(np.int64)
