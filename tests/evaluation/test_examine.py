@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,14 @@ def test_slices_are_made_of_texts_entities_files_and_columns():
     assert found["surface form", "not seen in training"] == {"gold": 1, "predicted": 0, "right": 0, "score": 0.0}
     assert found["text length", "1 to 10 words"]["score"] == 1.0
     assert found["text length", "11 to 20 words"]["gold"] == 1
+
+
+def test_entities_of_long_texts_are_told_apart_by_a_cut_nearby():
+    example, answer = answered(TEXT, [(0, 3, "PER"), (14, 18, "LOC")], [(0, 3, "PER", 0.9)])
+    near = np.array([True, False, False, False, False, False, False])
+    found = sliced([(example, replace(answer, near_cut=near)), (example, answer)])
+    assert found["context of a long text", "cut nearby"] == {"gold": 1, "predicted": 1, "right": 1, "score": 1.0}
+    assert found["context of a long text", "whole"] == {"gold": 1, "predicted": 0, "right": 0, "score": 0.0}
 
 
 def test_a_column_of_many_values_is_cut_off():

@@ -1,6 +1,7 @@
 import re
 
 from tunny.data.audit import Audit
+from tunny.evaluation.folder import ceiling
 from tunny.evaluation.report import markdown, number
 
 
@@ -61,3 +62,15 @@ def test_events_are_on_one_line_each_and_say_how_many_more_there_are():
 def test_a_number_that_is_not_defined_is_a_dash():
     assert number(None) == "-"
     assert number(0.00005) == "0.0001"
+
+
+def test_the_ceiling_is_said_where_tags_cannot_say_all_spans():
+    audit = Audit()
+    audit.take("spans to learn", 10)
+    audit.give("spans to learn", 9)
+    audit.drop("spans to learn", "spans inside one word", "1", "x")
+    audit.repair("spans to learn", "spans snapped to words", "2", "y")
+    [said] = ceiling(audit)
+    assert "Of 10 gold spans the tags of words cannot say 2 (1 spans inside one word, 1 spans snapped to words)" in said
+    assert said.endswith("f1 can be 0.889 at most.")  # precision 8/8, recall 8/10
+    assert ceiling(Audit()) == []

@@ -10,6 +10,7 @@ from tests.tasks.scored import Scored
 from tunny.core.errors import ConfigError
 from tunny.data.example import Example, Span
 from tunny.data.words import words_of
+from tunny.tasks import token
 from tunny.tasks.base import Answer
 from tunny.tasks.token import label_groups
 
@@ -97,10 +98,10 @@ def logits_for(task, columns, words, tags, sure=30.0):
     for at in range(len(columns)):
         window = columns[at]
         logits = random.normal(0, 5, (len(window.ids), len(task.labels.names))).astype(np.float32)
-        for token, word in enumerate(window.words):
+        for place, word in enumerate(window.words):
             if word >= 0:
-                logits[token] = -sure
-                logits[token, task.labels.ids[tags[word]]] = sure
+                logits[place] = -sure
+                logits[place, task.labels.ids[tags[word]]] = sure
         found.append(logits)
     return found
 
@@ -261,3 +262,20 @@ def test_answers_know_nothing_of_gold(tokenizer):
     with_gold, without = task.answers(EXAMPLES, columns, 0, logits), task.answers(bare, columns_of(task, tokenizer, bare), 0, logits)
     assert isinstance(with_gold[0], Answer)
     assert [answer.prediction for answer in with_gold] == [answer.prediction for answer in without]
+
+
+def test_words_near_a_cut_are_those_with_little_context_where_the_text_goes_on(tokenizer, monkeypatch):
+    monkeypatch.setattr(token, "EDGE", 6)
+    task, examples = token_task(), [Example("0", " ".join(["cod"] * 60), spans=()), Example("1", "cod", spans=())]
+    columns = columns_of(task, tokenizer, examples, max_tokens=32, stride=8)
+    long, short = task.answers(examples, columns, 0, logits_for(task, columns, 60, ["O"] * 60))
+    window = [columns[at] for at in range(len(columns)) if columns.example[at] == 0]
+    expected = {
+        int(word)
+        for number, one in enumerate(window)
+        for place, word in enumerate(one.words)
+        if word >= 0 and ((number and place < 6) or (number < len(window) - 1 and len(one.ids) - 1 - place < 6))
+    }
+    assert set(np.flatnonzero(long.near_cut).tolist()) == expected
+    assert len(expected) > 2
+    assert short.near_cut is None

@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -107,13 +108,14 @@ class Examination:
 
     def look(self, example: Example, answer: Answer) -> Counts:
         """Take in one answered example; return the cells of its slices."""
-        found = list(outcomes(example, answer, self._names))
-        cells: dict[Cell, float] = defaultdict(float)
         about = list(self._slices(example))
+        cells: dict[Cell, float] = defaultdict(float, {("slice", *one, "examples"): 1.0 for one in about})
         half = zlib.crc32((example.document or example.id).encode()) & 1
         if example.labels is not None:
             self.label_half.append(half)
-        for outcome in found:
+        words = words_of(example)
+        near = None if answer.near_cut is None else {words[at][0] for at in np.flatnonzero(answer.near_cut)}
+        for outcome in outcomes(example, answer, self._names):
             gold, predicted, sure = outcome
             kind = outcome.kind
             self.confusion[gold.label if gold else "", predicted.label if predicted else ""] += 1
@@ -124,19 +126,16 @@ class Examination:
             if kind:
                 self.errors[kind] += 1
                 self._push(sure, example, kind, gold, predicted)
-            for mark, what in ((gold, "gold"), (predicted, "predicted")):
+            sides = [(gold, "gold"), (predicted, "predicted")] if kind else [(gold, "gold"), (gold, "predicted"), (gold, "right")]
+            for mark, what in sides:
                 if mark is not None:
-                    for name, value in (*about, *self._of_mark(example, mark)):
+                    for name, value in (*about, *self._of_mark(example, mark, near)):
                         cells["slice", name, value, what] += 1
-                        if not kind and mark is predicted:
-                            cells["slice", name, value, "right"] += 1
         if "value" in answer.prediction and example.score is not None:
             for name, value in about:
                 cells["slice", name, value, "error"] += (answer.prediction["value"] - example.score) ** 2
             self._far(example, answer)
-        for name, value in about:
-            cells["slice", name, value, "examples"] += 1
-        self.sizes.append(len(words_of(example)))
+        self.sizes.append(len(words))
         return cells
 
     def _slices(self, example: Example) -> Iterator[tuple[str, str]]:
@@ -152,13 +151,15 @@ class Examination:
                     seen.add(str(value))
                 yield name, str(value) if str(value) in seen else "others"
 
-    def _of_mark(self, example: Example, mark: Mark) -> Iterator[tuple[str, str]]:
+    def _of_mark(self, example: Example, mark: Mark, near: Collection[int] | None) -> Iterator[tuple[str, str]]:
         """Yield the slices that a label with a place is in."""
         if mark.start != WHOLE:
             form = example.text[mark.start : mark.end]
             yield "entity length", _sized(form.count(" ") + 1, SIZES["entity"])
             if self._forms is not None:
                 yield "surface form", "seen in training" if form.lower() in self._forms else "not seen in training"
+            if near is not None:
+                yield "context of a long text", "cut nearby" if mark.start in near else "whole"
 
     def _far(self, example: Example, answer: Answer) -> None:
         value, gold = float(answer.prediction["value"]), float(example.score or 0.0)
@@ -183,7 +184,8 @@ class Examination:
         return [shown for _, _, shown in sorted(self._worst, key=lambda one: one[:2], reverse=True)]
 
 
-def _sized(size: int, ends: Sequence[int]) -> str:
+@lru_cache
+def _sized(size: int, ends: tuple[int, ...]) -> str:
     at = bisect_left(ends, size)
     if at == len(ends):
         return f"more than {ends[-1]} words"

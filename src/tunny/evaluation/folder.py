@@ -89,7 +89,7 @@ def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chu
         theirs = metaextractor_files(content, scores.table.sums(), about.files) if about.layout == "metaextractor" else {}
         for name, text in theirs.items():
             write_text(temporary / name, text)
-        notes = [CHOSE] if about.chose else []
+        notes = [CHOSE] * about.chose + ceiling(about.audit)
         if "cross_fitted" in content:
             crossed = ", ".join(f"{name} {number(value)}" for name, value in content["cross_fitted"].items())
             notes.append(f"Thresholds of labels were tuned on this data; fitted on one half of it and scored on the other: {crossed}.")
@@ -154,6 +154,18 @@ def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dic
         if about.chose:
             content["cross_fitted"] = _cross_tuned(scores, seen)
     return content | {"errors": dict(seen.errors.most_common()), "audit": about.audit.to_json()}
+
+
+def ceiling(audit: Audit) -> list[str]:
+    """Say which score a model without faults would get, where the tags of words cannot say all gold spans."""
+    flow = audit.flow("spans to learn")
+    if flow.kept == flow.taken:
+        return []
+    why = ", ".join(f"{number:,} {kind}" for kind, number in (flow.dropped + flow.repaired).items())
+    best = 2 * flow.kept / (flow.kept + flow.taken)
+    return [
+        f"Of {flow.taken:,} gold spans the tags of words cannot say {flow.taken - flow.kept:,} ({why}): f1 can be {number(best)} at most."
+    ]
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

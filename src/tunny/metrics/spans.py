@@ -7,6 +7,7 @@ prediction takes the gold span that it equals, else the first free one that it o
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,18 +36,36 @@ _LIKENESSES: tuple[Callable[[Key, Key], bool], ...] = (
 
 def span_counts(gold: Sequence[Key], predicted: Sequence[Key]) -> Counter[Cell]:
     """Return the outcomes of one text in each scheme, over all labels and with the spans of each label alone."""
-    truth, guess = sorted(set(gold)), sorted(set(predicted))
     counts: Counter[Cell] = Counter()
-    labels = sorted({label for _, _, label in (*truth, *guess)})
-    if truth == guess:  # what most texts are like
-        for name, number in [(ALL, len(truth)), *Counter(label for _, _, label in truth).items()]:
-            counts.update({(scheme, name, "correct"): number for scheme in SCHEMES if number})
-        return counts
-    for name in (ALL, *labels):
-        some, other = ([span for span in spans if name in (ALL, span[2])] for spans in (truth, guess))
+    for cluster in _clusters(gold, predicted):
+        for cell, number in _cluster_counts(*cluster):
+            counts[cell] += number
+    return counts
+
+
+def _clusters(gold: Sequence[Key], predicted: Sequence[Key]) -> Iterator[tuple[tuple[Key, ...], tuple[Key, ...]]]:
+    """Yield gold and predicted spans that overlap one another, with offsets from the first of their characters on."""
+    sides: tuple[list[Key], list[Key]] = ([], [])
+    first = end = 0
+    for start, stop, label, side in sorted({*((*span, 0) for span in gold), *((*span, 1) for span in predicted)}):
+        if start >= end:
+            if end:
+                yield tuple(sides[0]), tuple(sides[1])
+            sides, first = ([], []), start
+        sides[side].append((start - first, stop - first, label))
+        end = max(end, stop)
+    if end:
+        yield tuple(sides[0]), tuple(sides[1])
+
+
+@lru_cache(maxsize=10_000)  # most clusters are one span, or two that are equal
+def _cluster_counts(gold: tuple[Key, ...], predicted: tuple[Key, ...]) -> list[tuple[Cell, int]]:
+    counts: Counter[Cell] = Counter()
+    for name in (ALL, *sorted({label for _, _, label in (*gold, *predicted)})):
+        some, other = ([span for span in spans if name in (ALL, span[2])] for spans in (gold, predicted))
         for scheme in SCHEMES:
             counts.update((scheme, name, outcome) for outcome in _outcomes(scheme, some, other))
-    return counts
+    return list(counts.items())
 
 
 def _outcomes(scheme: str, gold: Sequence[Key], predicted: Sequence[Key]) -> Iterator[str]:
@@ -76,6 +95,8 @@ def pairs(gold: Sequence[Key], predicted: Sequence[Key]) -> list[Pair]:
     in part, else one that it overlaps; then the gold spans that nothing meant.
     """
     free, waiting, found = sorted(set(gold)), sorted(set(predicted)), list[Pair]()
+    if free == waiting:  # what most texts are like
+        return list(zip(free, waiting, strict=True))
     for like in _LIKENESSES:
         for span in list(waiting):
             meant = next((other for other in free if like(other, span)), None)

@@ -67,6 +67,7 @@ class Answer:
     scores: Floats  # token tasks (W,): probability of the tag; sequence tasks (K,): probabilities, or the value
     loss: float = 0.0  # sum over the targets; 0 without gold labels
     num_targets: float = 0.0
+    near_cut: NDArray[np.bool_] | None = None  # token tasks (W,): words near a place where a text was cut; None where it was not
 
 
 class Scorer(Protocol):

@@ -44,6 +44,8 @@ class TokenScorer:
             gold = {(span.start, span.end): span.label for span in example.spans}
             return Counter(("tag", gold[word], tag) for word, tag in zip(words, prediction["tags"], strict=True) if word in gold)
         predicted = predicted_spans(prediction)
+        if not example.spans and not predicted:
+            return {("tag", "O", "O"): len(words)}
         counts = span_counts(example.spans, predicted)
         tags = tag_words(example.spans, words)
         answers = tags if example.spans == tuple(predicted) else tag_words(predicted, words)

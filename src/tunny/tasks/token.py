@@ -26,6 +26,8 @@ from tunny.tasks.decode import best_path, log_softmax, tag_rules
 from tunny.tasks.scoring import scorer_of
 from tunny.tasks.settings import TokenTaskSettings
 
+EDGE = 64  # tokens of context that a word should have on either side where its text goes on
+
 
 class TokenTask:
     """Labels tokens; `labels.names` are the model's tags in id order."""
@@ -91,11 +93,15 @@ class TokenTask:
         paths = self._paths(scores, answered, bounds, windows, first_row)
         chosen = np.where(answered, scores[np.arange(len(paths)), paths], np.nan).astype(np.float32)
         probabilities = np.exp(chosen)
+        near, cut = np.zeros(len(scores), dtype=bool), np.bincount(windows.example - first_row, minlength=len(examples)) > 1
+        if cut.any():
+            near[bounds[at] + place[own]] = _near_cut(windows)[own]
         found = []
         for number, example in enumerate(examples):
             part = slice(bounds[number], bounds[number + 1])
             prediction = self._prediction(example, words[number], paths[part], chosen[part])
-            found.append(Answer(prediction, paths[part], probabilities[part], float(losses[number]), float(targets[number])))
+            sums = float(losses[number]), float(targets[number])
+            found.append(Answer(prediction, paths[part], probabilities[part], *sums, near[part] if cut[number] else None))
         return found
 
     def _paths(
@@ -133,6 +139,15 @@ class TokenTask:
     def scorer(self) -> Scorer:
         """Return an empty scorer."""
         return scorer_of(self.labels)
+
+
+def _near_cut(windows: WindowColumns) -> NDArray[np.bool_]:
+    """Return for every token (P,) whether the text goes on beyond its window, fewer than `EDGE` tokens away."""
+    lengths, first = windows.lengths, np.concatenate([[True], np.diff(windows.example) > 0, [True]])
+    place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    before = np.where(np.repeat(first[:-1], lengths), EDGE, place)
+    behind = np.where(np.repeat(first[1:], lengths), EDGE, np.repeat(lengths, lengths) - 1 - place)
+    return np.asarray(np.minimum(before, behind) < EDGE)
 
 
 def label_groups(labels: LabelSet) -> dict[str, list[int]]:
