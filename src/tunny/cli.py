@@ -106,13 +106,16 @@ def check(
     out: Annotated[str, typer.Option("--out", help="folder for audit.json, check.html and quarantine.jsonl")] = "check",
     strict: Annotated[bool, typer.Option("--strict", help="exit with 2 where anything had to be left out")] = False,
     fix: Annotated[str | None, typer.Option("--fix", help="folder for the data without copies and with repaired spans")] = None,
+    with_model: Annotated[str | None, typer.Option("--with-model", help="model whose doubts about labels are listed")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", min=2, help="the same, of models that learn from all parts but one")] = None,
+    review: Annotated[str | None, typer.Option("--review", help="file for doubted rows, as tasks of Label Studio")] = None,
 ) -> None:
-    """Audit labelled data without training: counts, labels, misfits, duplicates, leakage, lengths."""
+    """Audit labelled data: counts, labels, misfits, duplicates, leakage, lengths; with a model, the labels that it doubts."""
     from tunny import config, file_commands
 
     is_config = len(files) == 1 and Path(files[0]).suffix.lower() in (".yaml", ".yml")
     given = config.load_config(files[0], _flags) if is_config else config.load_file_settings(_flags)
-    file_commands.check(files, given, out, strict=strict, fix=fix)
+    file_commands.check(files, given, out, strict=strict, fix=fix, with_model=with_model, folds=folds, review=review)
 
 
 @app.command()

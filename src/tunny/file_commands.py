@@ -5,15 +5,15 @@ for lengths in tokens.
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, get_args
 
 from tunny.config import Config, FileSettings, split_settings
 from tunny.core.console import choice, progress, say
-from tunny.core.errors import DataError, ModelError, RunError
+from tunny.core.errors import ConfigError, DataError, ModelError, RunError
 from tunny.core.files import TEMPORARY, new_folder, write_json, write_text
 from tunny.core.page import render
 from tunny.core.settings import Resolved
@@ -101,17 +101,23 @@ def convert(source: str, to: str, out: str, given: FileSettings) -> int:
 # -- check -------------------------------------------------------------------------------------------------------------
 
 
-def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str, *, strict: bool, fix: str | None) -> dict[str, Any]:
+def check(
+    files: Sequence[str], given: FileSettings | Resolved[Config], out: str, *, strict: bool = False, fix: str | None = None,
+    with_model: str | None = None, folds: int | None = None, review: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Say everything that is worth knowing of labelled data (`tunny check`); return the findings.
 
     Rows that cannot be read are left out and listed unless `data.on_error` says otherwise. With `strict`, raises DataError
-    where anything was left out.
+    where anything was left out. Labels that a model doubts, or models of `folds`, are listed too, and their rows go to `review`.
     """
     folder = Path(out).absolute()
     _require_free(folder, CHECKED)
     if fix is not None:
         _require_free(Path(fix).absolute())
+    if (with_model is None) == (folds is None) and (folds, review) != (None, None):
+        raise ConfigError("expected one of --with-model and --folds, by which labels are doubted; --review holds what they doubt")
     with watch_signals():
+        predictor, given = (None, given) if with_model is None else _with_model(with_model, given)
         if isinstance(given, Resolved):
             config = given.settings
             kind: Kind = config.task.kind
@@ -124,10 +130,13 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
         settings = {name: _lenient(part) for name, part in settings.items()}
         if not paths:
             raise DataError("nothing to check: name files, or a config with data.train")
+        if review is not None:
+            _require_reviewable(review, kind, chain.from_iterable(paths.values()))
         found = {name: _sources(some, settings[name], kind) for name, some in paths.items()}
         dataset = read_splits(paths, settings, kind, seed=seed)
+        doubts, doubted = _doubts(dataset, given, predictor, folds) if predictor or folds else ([], None)
         loaded, encoder, problem = _tokenizer(given)
-        findings = find_everything(dataset.splits, kind, encoder, dataset.read)
+        findings = find_everything(dataset.splits, kind, encoder, dataset.read, doubted)
         findings["all"] = dataset.audit.to_json()
         if isinstance(given, Resolved):
             train = findings["splits"].get("train", {"tokens": 0, "examples": 0})
@@ -139,11 +148,48 @@ def check(files: Sequence[str], given: FileSettings | Resolved[Config], out: str
         say("\n".join(lines(findings)))
         if fix is not None:
             _fix(Path(fix).absolute(), dataset, found, kind)
+        if review is not None:
+            from tunny.evaluation.output import write_review
+
+            say(f"review: {review} ({write_review(review, doubts, next(iter(settings.values())).control):,} tasks of Label Studio)")
         say(f"report: {folder / 'check.html'}")
         losses = sum(audit.losses for audit in _audits(dataset))
         if strict and losses:
             raise DataError(f"{losses:,} things were left out (--strict); {folder / 'audit.json'} says which and why")
         return findings
+
+
+def _with_model(name: str, given: FileSettings | Resolved[Config]) -> tuple[Any, FileSettings | Resolved[Config]]:
+    """Load a model; for files alone, settings that are not given are those that it learnt with."""
+    from tunny.ship.predictor import load
+
+    asked = given.settings if isinstance(given, Resolved) else given
+    predictor = load(name, engine=asked.engine, task=asked.task)
+    if isinstance(given, Resolved):
+        return predictor, given
+    data = predictor.facts.data.model_copy(update=given.data.model_dump(exclude_unset=True))
+    return predictor, given.model_copy(update={"task": predictor.facts.task, "data": data})
+
+
+def _doubts(dataset: Dataset, given: FileSettings | Resolved[Config], predictor: Any, folds: int | None) -> tuple[Any, dict[str, Any]]:
+    """Return the doubts of a model, or of models of folds, and the same as findings."""
+    from tunny import review
+
+    if predictor is not None:
+        doubts, by = review.model_doubts(predictor, dataset), "the one given"
+    elif isinstance(given, Resolved) and folds:
+        doubts, by = review.fold_doubts(given, dataset, folds), f"{folds} folds"
+    else:
+        raise ConfigError("--folds trains models: give a config, such as `tunny init` writes, instead of files")
+    return doubts, review.described(doubts, dataset.splits, by)
+
+
+def _require_reviewable(out: str, kind: Kind, files: Iterable[str]) -> None:
+    """Refuse a review in place of the data, and one of a kind of task that Label Studio has no place for."""
+    for file in files:
+        require_other_file(out, file)
+    if kind not in WRITTEN["label-studio"][0]:
+        raise ConfigError(f"--review: Label Studio has no place for the labels of {kind}; check.html lists what is doubted")
 
 
 def _audits(dataset: Dataset) -> list[Audit]:

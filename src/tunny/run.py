@@ -118,7 +118,7 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
         checkpoints = Checkpoints(folder / "checkpoints", resolved.settings.checkpoint.keep_last, _config_digest(resolved, prepared))
         checkpoint = checkpoints.newest(changed(folder, resolved)) if resume else None
         precision = _precision(resolved.settings, backend, checkpoint)
-        job = _job(folder, resolved, prepared, backend, precision, checkpoints, stop)
+        job = make_job(folder, resolved, prepared, backend, precision, checkpoints, stop)
         with disk_errors(folder):
             before()
             if overwrite:
@@ -193,7 +193,7 @@ def _label_map(data: DataSettings, dataset: Dataset) -> dict[str, dict[str, int 
     return {name: {"data": given.get(name), "model": number} for name, number in dataset.labels.ids.items()}
 
 
-def _job(
+def make_job(
     folder: Path, resolved: Resolved[Config], prepared: Prepared, backend: SingleProcess, precision: Precision,
     checkpoints: Checkpoints, stop: StopRequest,
 ) -> Job:  # fmt: skip
@@ -306,7 +306,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
     with watch_signals():
         predictor = load(model, engine=given.engine, task=given.task)
         check_layout(layout, predictor.task.labels.kind)
-        settings = _columns(predictor, given.data)
+        settings = columns_of(predictor, given.data)
         split = _read_for(predictor, data, settings)
         about = About(
             ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
@@ -332,7 +332,7 @@ def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> 
     return split
 
 
-def _columns(predictor: Predictor, given: DataSettings) -> DataSettings:
+def columns_of(predictor: Predictor, given: DataSettings) -> DataSettings:
     """Return the reading settings of the training, overruled by those given now."""
     return predictor.facts.data.model_copy(update=given.model_dump(exclude_unset=True))
 
@@ -345,7 +345,7 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
         require_other_file(out, path)
         predictor = load(model, engine=given.engine, task=given.task)
         audit = Audit()
-        settings = _columns(predictor, given.data)
+        settings = columns_of(predictor, given.data)
         examples = read([path], settings, predictor.task.labels.kind, audit, names=given_names(settings), labels_needed=False)
         answered = progress(predictor.answers(examples, audit), "predicting", unit="texts")
         answers = ((example, answer.prediction) for example, answer in answered)

@@ -32,9 +32,11 @@ MEASURES = {
 Findings = dict[str, Any]
 
 
-def check(splits: Mapping[str, Split], kind: str, encoder: Encoder | None = None, read: Audit | None = None) -> Findings:
+def check(
+    splits: Mapping[str, Split], kind: str, encoder: Encoder | None = None, read: Audit | None = None, doubts: Findings | None = None
+) -> Findings:
     """Return all findings about the splits of a task of a kind; with an encoder, lengths are counted in tokens too; `read` is
-    the audit of files that were dealt out.
+    the audit of files that were dealt out; `doubts` are those of a model, described already.
 
     Suspects have a `number`, how many `rows` or mentions that concerns, and `listed` the first: `what` it is, `counts` by split
     or label, and some `places`, each with `split`, `where`, `text` and `label`.
@@ -61,6 +63,7 @@ def check(splits: Mapping[str, Split], kind: str, encoder: Encoder | None = None
         "missing_labels": suspects.missing_labels(rows, splits, forms if kind == "ner" else {}),
         "encoding": suspects.troubles(rows, seen),
         "audits": {**{name: split.audit.to_json() for name, split in splits.items()}, **({"the files": read.to_json()} if read else {})},
+        **({"doubts": doubts} if doubts else {}),
     }
     return {"verdicts": verdicts(findings), **findings}
 

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tunny.core.console import progress, say
 from tunny.core.errors import DataError
@@ -188,6 +189,18 @@ def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int, limit: int 
             counts = Counter(part["labels"])
             splits[name] = Split(name, folder / name, digest_bytes(key, name), audit, counts, whole.files)
     return splits, found
+
+
+def part_of(splits: Mapping[str, Split], chosen: NDArray[np.bool_], name: str) -> Split:
+    """Return the chosen ones among the examples of all splits (N,) as one split (or find it in the cache)."""
+    key = digest_bytes(*(split.digest for split in splits.values()), np.packbits(chosen).tobytes())
+    folder = cache_folder() / "examples" / key
+    if not folder.is_dir():
+        _make_room(folder.parent)
+        examples = compress(chain.from_iterable(split.examples for split in splits.values()), chosen)
+        with new_folder(folder) as temporary:
+            write_batches(temporary / "examples.arrow", EXAMPLES, map(to_rows, chunked(examples)))
+    return Split(name, folder, key, Audit(counts=Counter(examples=int(chosen.sum()))), Counter())
 
 
 def _write_examples(folder: Path, name: str, paths: list[str], settings: DataSettings, kind: str, given: Mapping[str, int] | None) -> None:

@@ -12,6 +12,7 @@ LEVELS = {"problem": "!!", "warning": "! ", "note": "- ", "fine": "ok"}
 IMBALANCE = 20  # times the rarest label that the commonest has before it is said
 REPEATS = 0.01  # share of rows that repeat others from which it is a warning
 LABELS, SHOWN = 12, 2  # labels in the terminal's table; suspects of each kind, and places of each
+DOUBTED = 5  # doubts of a model, of each kind
 WHAT, TEXT = 24, 60  # characters of them in a table
 SUSPECTS = {
     "shared_documents": "document in several splits", "conflicts": "same text, other labels", "copies": "same text",
@@ -52,6 +53,10 @@ def lines(findings: Findings) -> list[str]:
 
 def _worth_a_look(findings: Findings) -> Iterator[list[str]]:
     """Yield what it is, where, label and text of the first suspects of each kind."""
+    for title, found in findings.get("doubts", {"kinds": {}})["kinds"].items():
+        for suspect in found["listed"][:DOUBTED]:
+            (place,) = suspect["places"]
+            yield [f"{title}?", place["where"], place["label"][:WHAT], f"{suspect['what']} | {place['text']}"[:TEXT]]
     for name, title in SUSPECTS.items():
         for suspect in findings[name]["listed"][: SHOWN if title else None]:
             what = f"{suspect['what']} " if name.endswith("labels") else ""

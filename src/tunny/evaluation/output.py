@@ -1,6 +1,6 @@
 """Predictions as files: jsonl, csv, conll, parquet, and tasks with predictions for a running Label Studio."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,7 @@ import pyarrow as pa
 from tunny.data.audit import Audit
 from tunny.data.example import Example, Span
 from tunny.data.write import check_format, dump, require_known, studio_task, write_examples, write_records
+from tunny.evaluation.doubts import Doubt
 
 FORMATS = ("jsonl", "csv", "conll", "parquet", "label-studio")
 Prediction = dict[str, Any]
@@ -67,3 +68,19 @@ def _task(example: Example, prediction: Prediction, model_version: str, control:
     for region, score in zip(annotation["result"], scores if "spans" in prediction else scores and [whole], strict=False):
         region["score"] = score
     return {**task, "predictions": [{"model_version": model_version, "score": whole, "result": annotation["result"]}]}
+
+
+def write_review(out: str, doubts: Iterable[Doubt], control: str | None) -> int:
+    """Write the rows of doubts, in their order, as tasks of Label Studio and return their number: gold labels are the annotation, the
+    model's answer is a prediction, and `meta` says what is doubted.
+    """
+    by_row: dict[int, list[Doubt]] = {}
+    for doubt in chain.from_iterable(doubt.members or (doubt,) for doubt in doubts):
+        by_row.setdefault(doubt.row, []).append(doubt)
+    return write_records(out, "json", (_to_review(some, control, Audit()) for some in by_row.values()), {})
+
+
+def _to_review(doubts: Sequence[Doubt], control: str | None, audit: Audit) -> dict[str, Any]:
+    example, said = doubts[0].example, [f"{doubt.what}: {doubt.gold} → {doubt.answer}" for doubt in doubts]
+    gold = studio_task(example, audit, control)
+    return {**gold, **_task(example, doubts[0].prediction, "doubts", control, audit), "meta": {"doubts": said}}

@@ -68,6 +68,7 @@ class Answer:
     loss: float = 0.0  # sum over the targets; 0 without gold labels
     num_targets: float = 0.0
     near_cut: NDArray[np.bool_] | None = None  # token tasks (W,): words near a place where a text was cut; None where it was not
+    logs: Floats | None = None  # token tasks (W, K): log probabilities of the tags; 0 for words without tokens
 
 
 class Scorer(Protocol):

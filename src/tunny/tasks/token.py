@@ -82,9 +82,10 @@ class TokenTask:
         at = np.repeat(windows.example - first_row, windows.lengths)[own]  # example of each token that answers
         scores = np.zeros((bounds[-1], len(self.labels.names)), dtype=np.float32)  # (W, K)
         answered = np.zeros(len(scores), dtype=bool)
+        word = bounds[at] + place[own]
         if len(own):
             log_probs = log_softmax(np.concatenate(logits)[own])
-            scores[bounds[at] + place[own]], answered[bounds[at] + place[own]] = log_probs, True
+            scores[word], answered[word] = log_probs, True
         known = np.nonzero((gold[own] >= 0) & (self.scheme in ("IOB2", "none")))[0]  # windows hold IOB2; other schemes have no loss
         targets, losses = np.zeros((2, len(examples)))
         if len(known):
@@ -101,7 +102,7 @@ class TokenTask:
             part = slice(bounds[number], bounds[number + 1])
             prediction = self._prediction(example, words[number], paths[part], chosen[part])
             sums = float(losses[number]), float(targets[number])
-            found.append(Answer(prediction, paths[part], probabilities[part], *sums, near[part] if cut[number] else None))
+            found.append(Answer(prediction, paths[part], probabilities[part], *sums, near[part] if cut[number] else None, scores[part]))
         return found
 
     def _paths(

@@ -1,0 +1,185 @@
+"""Which gold labels are doubtful: those of little probability that the answer disputes, the most suspicious first.
+
+Two witnesses are multiplied: a model that did not learn from these rows, and, of words, how much more often than others the same word
+has a label elsewhere. Kinds of doubt take turns, as their probabilities do not compare: most words have no label, so a label that
+nobody expects is always less likely than a lack that somebody does. Where most of what the model finds in neighbouring rows is
+not labelled, somebody stopped labelling: such a stretch is one doubt, or its spans would fill the list.
+
+Letters: W words, K tags, D words whose tag is disputed.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count, pairwise
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunny.data.example import Example
+from tunny.data.labels import LabelSet
+from tunny.data.tags import tag_words, tags_to_spans
+from tunny.data.words import words_of
+from tunny.tasks.base import Answer
+
+FAR = 3.0  # standard deviations from which a value is far off
+LEAST = 1e-9  # probability below which no difference is made
+LEFT_OUT = 0.8  # share of the spans found that have no label, in a stretch that nobody labelled
+STRETCH = 12.0  # logarithm of how much better such a stretch must explain its rows
+WHATS = ("unlabelled stretch", "wrong label", "missing span", "spurious span", "boundary", "far-off value")
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A gold label, or the lack of one, that is doubtful."""
+
+    row: int
+    example: Example
+    prediction: dict[str, Any]  # the model's answer to the whole example
+    what: str = "wrong label"  # one of WHATS
+    start: int = 0  # characters; 0 and 0: the whole example
+    end: int = 0
+    gold: str = ""  # for people
+    answer: str = ""
+    score: float = 0.0  # minus the logarithm of what the gold label is believed; of values, how far off they are
+    members: tuple["Doubt", ...] = ()  # of a stretch
+
+
+def rank(answered: Iterable[tuple[int, Example, Answer]], labels: LabelSet) -> list[Doubt]:
+    """Return the doubts about examples, each given with the number of its row and a model's answer; rows are in order of their files."""
+    if labels.kind in ("ner", "chunk", "pos"):
+        words = _Words(labels)
+        for row, example, answer in answered:
+            if example.spans is not None:
+                words.add(Doubt(row, example, answer.prediction), answer)
+        return _in_turns(words.doubts())
+    if labels.kind == "regress":
+        return _in_turns(_far(Doubt(row, example, answer.prediction) for row, example, answer in answered if example.score is not None))
+    return _in_turns(doubt for row, example, answer in answered for doubt in _texts(Doubt(row, example, answer.prediction), answer, labels))
+
+
+def _in_turns(doubts: Iterable[Doubt]) -> list[Doubt]:
+    """Return the most suspicious doubt of each kind, then the second ones, and so on."""
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(count)
+    by_score = sorted(doubts, key=lambda doubt: (-doubt.score, doubt.row, doubt.start))
+    return [doubt for _, _, doubt in sorted((next(numbers[one.what]), place, one) for place, one in enumerate(by_score))]
+
+
+def _far(doubts: Iterable[Doubt]) -> Iterator[Doubt]:
+    """Yield the values that are far off, with their distance in standard deviations, by the median deviation."""
+    found = [(float(one.example.score or 0.0), float(one.prediction["value"]), one) for one in doubts]
+    middle = median([new - old for old, new, _ in found] or [0.0])
+    spread = 1.4826 * median([abs(new - old - middle) for old, new, _ in found] or [0.0]) or LEAST
+    for old, new, doubt in found:
+        if (far := abs(new - old - middle) / spread) > FAR:
+            yield replace(doubt, what="far-off value", gold=f"{old:g}", answer=f"{new:.4g}", score=far)
+
+
+def _texts(whole: Doubt, answer: Answer, labels: LabelSet) -> Iterator[Doubt]:
+    """Yield the labels of a text that the answer disputes."""
+    gold, given = whole.example.labels, answer.labels.tolist()
+    if labels.kind == "classify" and gold and (old := labels.ids[gold[0]]) != given[0]:
+        believed = -float(np.log(max(answer.scores[old], LEAST)))
+        yield replace(whole, gold=gold[0], answer=labels.names[given[0]], score=believed)
+    elif labels.kind == "multilabel" and gold is not None:
+        for number, name in enumerate(labels.names):
+            if (name in gold) != (number in given):
+                believed = answer.scores[number] if name in gold else 1 - answer.scores[number]
+                sides = (name, f"no {name}") if name in gold else (f"no {name}", name)
+                yield replace(whole, gold=sides[0], answer=sides[1], score=-float(np.log(max(believed, LEAST))))
+
+
+@dataclass
+class _Words:
+    """Collects disputed words, and how every word is labelled."""
+
+    labels: LabelSet
+    types: dict[str, int] = field(default_factory=dict)  # entity types, O among them; of pos the tags
+    seen: Counter[tuple[str, int]] = field(default_factory=Counter)  # of a form with a type
+    found: dict[int, int] = field(default_factory=dict)  # row -> spans that the model found
+    disputes: list[tuple[Doubt, list[tuple[str, int, NDArray[Any]]]]] = field(default_factory=list)  # form, gold tag, (K,) logarithms
+
+    def __post_init__(self) -> None:
+        types = [name if self.labels.kind == "pos" or name == "O" else name[2:] for name in self.labels.names]
+        self.types = {name: number for number, name in enumerate(dict.fromkeys(types))}
+        self.type_of = np.array([self.types[name] for name in types])  # (K,)
+
+    def add(self, whole: Doubt, answer: Answer) -> None:
+        """Take in the words of an example."""
+        example, words, is_pos, ids = whole.example, words_of(whole.example), self.labels.kind == "pos", self.labels.ids
+        if is_pos:
+            by_word = {span[:2]: span.label for span in example.spans or ()}
+            gold, best = [by_word.get(word, "") for word in words], whole.prediction["tags"]
+        else:
+            gold = tag_words(example.spans or (), words)
+            best = tag_words([(span["start"], span["end"], span["label"]) for span in whole.prediction["spans"]], words)
+            self.found[whole.row] = len(whole.prediction["spans"])
+        forms = [example.text[start:end] for start, end in words]
+        self.seen.update((form, int(self.type_of[ids[tag]])) for form, tag in zip(forms, gold, strict=True) if tag in ids)
+        assert answer.logs is not None
+        told = ~np.isnan(answer.scores)  # words without tokens have no probabilities
+        starts = [at for at in range(len(words)) if is_pos or (gold[at][:2] != "I-" and best[at][:2] != "I-")]  # no span goes across
+        for first, end in pairwise([*starts, len(words)]):
+            some = [at for at in range(first, end) if told[at] and gold[at] != best[at] and gold[at] in ids]
+            if some:
+                what, old, new = _dispute(forms[first:end], gold[first:end], best[first:end], is_pos=is_pos)
+                doubt = replace(whole, what=what, start=words[first][0], end=words[end - 1][1], gold=old, answer=new)
+                self.disputes.append((doubt, [(forms[at], ids[gold[at]], answer.logs[at].copy()) for at in some]))
+
+    def doubts(self) -> Iterator[Doubt]:
+        """Yield what is doubtful, those of a stretch together."""
+        forms: defaultdict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(len(self.types)))
+        for (form, number), times in self.seen.items():
+            forms[form][number] += times
+        usual = np.sum(list(forms.values()), axis=0) + LEAST if forms else np.ones(len(self.types))
+        usual /= usual.sum()
+        scored = [replace(doubt, score=self._score(decisions, forms, usual)) for doubt, decisions in self.disputes]
+        missing = sorted((doubt for doubt in scored if doubt.what == "missing span"), key=lambda doubt: (doubt.row, doubt.start))
+        for first, end, strength in _stretches(Counter(doubt.row for doubt in missing), self.found):
+            inside = tuple(doubt for doubt in missing if first <= doubt.row < end)
+            answer = f"{len(inside)} spans in {end - first} rows"
+            yield replace(inside[0], what="unlabelled stretch", gold="nothing", answer=answer, score=strength, members=inside)
+            scored = [doubt for doubt in scored if doubt.what != "missing span" or not first <= doubt.row < end]
+        yield from scored
+
+    def _score(self, decisions: Sequence[tuple[str, int, NDArray[Any]]], forms: dict[str, NDArray[np.float64]], usual: Any) -> float:
+        """Return minus the mean logarithm of what the gold tags are believed by model and other uses of the words."""
+        tags = np.array([tag for _, tag, _ in decisions])
+        others = np.stack([forms[form] for form, _, _ in decisions])  # (D, types)
+        others[np.arange(len(tags)), self.type_of[tags]] -= 1  # this use itself
+        word = np.log((others + usual) / (others.sum(1, keepdims=True) + 1) / usual)[:, self.type_of]
+        both = np.stack([logs for _, _, logs in decisions]) + word  # (D, K)
+        return float((np.logaddexp.reduce(both, axis=1) - both[np.arange(len(tags)), tags]).mean())
+
+
+def _stretches(missing: Counter[int], found: Mapping[int, int]) -> Iterator[tuple[int, int, float]]:
+    """Yield first row, end and strength of runs of rows in which nearly all spans that were found have no label."""
+    usual = missing.total() / max(sum(found.values()), 1)
+    if not 0 < usual < LEFT_OUT:
+        return
+    first = best_end = 0
+    sure = best = 0.0
+    for row in range(max(found) + 2):  # where a run has ended by the last row
+        left_out, number = missing[row], found.get(row, 0 if row <= max(found) else 10**9)
+        sure += left_out * np.log(LEFT_OUT / usual) + (number - left_out) * np.log((1 - LEFT_OUT) / (1 - usual))
+        if sure > best:
+            best, best_end = sure, row + 1
+        if sure <= 0 or sure < best - STRETCH:
+            if best > STRETCH:
+                yield first, best_end, best
+            first, sure, best = row + 1, 0.0, 0.0
+
+
+def _dispute(forms: Sequence[str], gold: Sequence[str], best: Sequence[str], *, is_pos: bool) -> tuple[str, str, str]:
+    """Return what two lists of tags for some words dispute, and what either says: its labels; where these are the same, its spans."""
+    if is_pos:
+        return "wrong label", ", ".join(gold), ", ".join(best)
+    spans = [tags_to_spans(side, "IOB2")[0] for side in (gold, best)]
+    labels = [[span.label for span in side] for side in spans]
+    if set(labels[0]) == set(labels[1]):
+        shown = [[" ".join(forms[one.first : one.last + 1]) for one in side] for side in spans]
+        return "boundary", ", ".join(shown[0]), ", ".join(shown[1])
+    what = "wrong label" if all(labels) else "spurious span" if labels[0] else "missing span"
+    return what, ", ".join(labels[0]) or "nothing", ", ".join(labels[1]) or "nothing"
