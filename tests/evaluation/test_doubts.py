@@ -143,7 +143,7 @@ def test_values_are_far_off_by_the_median_deviation():
     differences = [0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 10.0]
     [doubt] = rank([valued(row, 3.0, 3.0 + one) for row, one in enumerate(differences)], LabelSet("regress", ("score",)))
     middle = (0.0 + 0.5) / 2  # of the eight, sorted
-    deviation = (1.25 + 1.25) / 2  # of 0.25 0.25 0.75 0.75 | 1.25 ... the fourth and fifth are 0.75 and 1.25
+    deviation = (0.75 + 1.25) / 2  # the fourth and fifth of 0.25 0.25 0.75 0.75 1.25 1.75 2.25 9.75
     assert (doubt.row, doubt.what, doubt.gold, doubt.answer) == (7, "far-off value", "3", "13")
     assert doubt.score == pytest.approx((10.0 - middle) / (1.4826 * deviation))
 
