@@ -111,7 +111,7 @@ def test_every_row_is_answered_by_a_model_that_saw_no_row_of_its_document(folded
     monkeypatch.setattr(review, "_answers", noting)
     examples = [example for split in dataset.splits.values() for example in split.examples]
     rows = []
-    for row, example, _ in review._fold_answers(resolved, dataset, 3):
+    for row, example, _ in review.fold_answers(resolved, dataset, 3):
         assert example == examples[row]
         assert example.text not in learnt[-1]
         rows.append(row)
@@ -162,7 +162,7 @@ def test_a_label_that_the_model_does_not_know_is_refused_with_a_guess(tagger, re
 
 
 def test_fewer_than_two_folds_are_refused(folded, refused):
-    assert "1 is not in the range" in refused(folded, "--folds", "1")
+    assert "--folds': Input should be greater than or equal to 2" in refused(folded, "--folds", "1")
 
 
 def test_more_folds_than_documents_are_refused(refused, tmp_path, tiny_bert):

@@ -57,10 +57,11 @@ def model_doubts(predictor: Predictor, dataset: Dataset) -> list[Doubt]:
 def fold_doubts(resolved: Resolved[Config], dataset: Dataset, folds: int) -> list[Doubt]:
     """Return the doubts about all examples of models that learnt from all folds of the documents but the example's own."""
     require_labels(dataset)
-    return rank(_fold_answers(resolved, dataset, folds), dataset.labels)
+    return rank(fold_answers(resolved, dataset, folds), dataset.labels)
 
 
-def _fold_answers(resolved: Resolved[Config], dataset: Dataset, folds: int) -> Iterator[tuple[int, Example, Answer]]:
+def fold_answers(resolved: Resolved[Config], dataset: Dataset, folds: int) -> Iterator[tuple[int, Example, Answer]]:
+    """Yield every example with the number of its row and the answer of the model that did not see its document, fold by fold."""
     config = resolved.settings
     documents = documents_of(chain.from_iterable(split.examples for split in dataset.splits.values()), dataset.labels.kind)
     if len(documents.numbers) < folds:

@@ -71,11 +71,24 @@ def test_spans_that_do_not_touch_are_doubted_apart_and_what_agrees_not_at_all():
     assert rank([tagged(gold, gold)], NER) == []
 
 
-def test_the_score_of_a_class_is_minus_the_logarithm_of_its_probability():
+def test_the_score_of_a_class_is_the_answer_over_the_gold_label_each_by_its_class():
     rows = [classified(0, "a", [0.8, 0.1, 0.1]), classified(1, "b", [0.2, 0.6, 0.2]), classified(2, "a", [0.3, 0.65, 0.05])]
     [doubt] = rank(rows, LabelSet("classify", tuple("abc")))
     assert (doubt.row, doubt.gold, doubt.answer) == (2, "a", "b")
-    assert doubt.score == pytest.approx(-math.log(0.3), rel=1e-6)
+    assert doubt.score == pytest.approx(math.log(0.65 / 0.6) - math.log(0.3 / ((0.8 + 0.3) / 2)), rel=1e-6)
+
+
+def test_an_answer_less_sure_than_its_class_usually_is_raises_no_doubt():
+    rows = [classified(0, "b", [0.05, 0.9, 0.05]), classified(1, "a", [0.3, 0.6, 0.1])]
+    assert rank(rows, LabelSet("classify", tuple("abc"))) == []
+
+
+def test_a_class_that_the_model_never_gets_right_does_not_fill_the_list():
+    never = [classified(row, "c", [0.9, 0.07, 0.03]) for row in range(20)]
+    right = [classified(row, "b", [0.05, 0.9, 0.05]) for row in range(20, 40)]
+    right += [classified(row, "a", [0.9, 0.05, 0.05]) for row in range(40, 60)]
+    doubts = rank([*never, *right, classified(60, "b", [0.9, 0.05, 0.05])], LabelSet("classify", tuple("abc")))
+    assert (doubts[0].row, len(doubts)) == (60, 21)
 
 
 def test_the_score_of_a_span_is_what_model_and_other_uses_of_its_words_believe():

@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
-from statistics import median
+from math import log
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Doubt:
     end: int = 0
     gold: str = ""  # for people
     answer: str = ""
-    score: float = 0.0  # minus the logarithm of what the gold label is believed; of values, how far off they are
+    score: float = 0.0  # compares within a kind
     members: tuple["Doubt", ...] = ()  # of a stretch
 
 
@@ -57,7 +58,7 @@ def rank(answered: Iterable[tuple[int, Example, Answer]], labels: LabelSet) -> l
         return _in_turns(words.doubts())
     if labels.kind == "regress":
         return _in_turns(_far(Doubt(row, example, answer.prediction) for row, example, answer in answered if example.score is not None))
-    return _in_turns(doubt for row, example, answer in answered for doubt in _texts(Doubt(row, example, answer.prediction), answer, labels))
+    return _in_turns(_texts(answered, labels))
 
 
 def _in_turns(doubts: Iterable[Doubt]) -> list[Doubt]:
@@ -77,18 +78,32 @@ def _far(doubts: Iterable[Doubt]) -> Iterator[Doubt]:
             yield replace(doubt, what="far-off value", gold=f"{old:g}", answer=f"{new:.4g}", score=far)
 
 
-def _texts(whole: Doubt, answer: Answer, labels: LabelSet) -> Iterator[Doubt]:
-    """Yield the labels of a text that the answer disputes."""
-    gold, given = whole.example.labels, answer.labels.tolist()
-    if labels.kind == "classify" and gold and (old := labels.ids[gold[0]]) != given[0]:
-        believed = -float(np.log(max(answer.scores[old], LEAST)))
-        yield replace(whole, gold=gold[0], answer=labels.names[given[0]], score=believed)
-    elif labels.kind == "multilabel" and gold is not None:
-        for number, name in enumerate(labels.names):
-            if (name in gold) != (number in given):
-                believed = answer.scores[number] if name in gold else 1 - answer.scores[number]
-                sides = (name, f"no {name}") if name in gold else (f"no {name}", name)
-                yield replace(whole, gold=sides[0], answer=sides[1], score=-float(np.log(max(believed, LEAST))))
+def _texts(answered: Iterable[tuple[int, Example, Answer]], labels: LabelSet) -> Iterator[Doubt]:
+    """Yield the labels of texts that answers at least as sure as is usual dispute, by confident learning (Northcutt et al. 2021): usual is
+    the mean probability of a class where it is the gold label, so one that the model never gets right does not fill the list.
+    """
+    usual, found = defaultdict[str, list[float]](list), list[tuple[Doubt, float, float]]()
+    for row, example, answer in answered:
+        for (old, believed), (new, sure) in _decisions(example, answer, labels):
+            usual[old].append(believed)
+            if old != new:
+                found.append((Doubt(row, example, answer.prediction, gold=old, answer=new), believed, sure))
+    means = {name: max(fmean(values), LEAST) for name, values in usual.items()}
+    for doubt, believed, sure in found:
+        if (share := sure / means.get(doubt.answer, sure)) >= 1:
+            yield replace(doubt, score=log(share) - log(believed / means[doubt.gold]))
+
+
+def _decisions(example: Example, answer: Answer, labels: LabelSet) -> Iterator[tuple[tuple[str, float], tuple[str, float]]]:
+    """Yield what is labelled and what is answered, each with its probability: of a class once, of several labels for each."""
+    scores, given = np.maximum(answer.scores, LEAST).tolist(), answer.labels.tolist()
+    if labels.kind == "classify" and example.labels:
+        old = example.labels[0]
+        yield (old, scores[labels.ids[old]]), (labels.names[given[0]], scores[given[0]])
+    elif labels.kind == "multilabel" and example.labels is not None:
+        for number, (name, score) in enumerate(zip(labels.names, scores, strict=True)):
+            sides = ((f"no {name}", max(1 - score, LEAST)), (name, score))
+            yield sides[name in example.labels], sides[number in given]
 
 
 @dataclass
