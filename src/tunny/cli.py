@@ -97,6 +97,18 @@ def compare(
     file_commands.compare(evaluations, part, out)
 
 
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[str, typer.Option("--out", help="folder for the new model")],
+    language: Annotated[list[str], typer.Option("--trim-vocabulary", metavar="DATA", help="files of the language that the model is for")],
+) -> None:
+    """Write a model with only the vocabulary that its language needs; every answer to DATA stays the same."""
+    from tunny import config, run
+
+    run.trim(model, language, out, config.load_file_settings(_flags))
+
+
 Source = Annotated[str, typer.Argument(help="a labelled file, folder, glob or hub: name", show_default=False)]
 
 

@@ -50,6 +50,7 @@ from tunny.metrics.sums import Table
 from tunny.ship.about import gather
 from tunny.ship.folder import ModelFacts, save_model
 from tunny.ship.predictor import Predictor, load
+from tunny.ship.trim import trim as trim_vocabulary
 from tunny.tasks.base import Task
 from tunny.tasks.layers import depth_of
 from tunny.tasks.model import Loaded, load_model, load_tokenizer, locate, make_task
@@ -378,6 +379,17 @@ def _as_file(source: str) -> Iterator[str]:
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         yield str(path)
+
+
+# -- export and push ---------------------------------------------------------------------------------------------------
+
+
+def trim(model: str, data: list[str], out: str, given: FileSettings) -> None:
+    """Write a model with only the vocabulary that texts like those of the data need (`tunny export --trim-vocabulary`)."""
+    for pattern in data:
+        find_files(pattern)
+    with watch_signals():
+        trim_vocabulary(model, data, Path(out), given.data, given.engine, given.task)
 
 
 # -- facts of the machine ----------------------------------------------------------------------------------------------
