@@ -60,7 +60,8 @@ def trim(
     """
     if out.exists():
         raise RunError(f"{out}: is there already. Remove it, or name another folder with --out.")
-    predictor, loaded = load(name, engine=engine, task=task), load_tokenizer(ModelSettings(name=name))
+    loaded = load_tokenizer(ModelSettings(name=name))
+    predictor = load(loaded.source, engine=engine, task=task)
     settings = predictor.facts.data.model_copy(update=columns.model_dump(exclude_unset=True))
     kind, source = predictor.task.labels.kind, Path(loaded.source)
 
@@ -69,7 +70,7 @@ def trim(
 
     keep = sorted(_kept(loaded, predictor.encoder, examples))
     with new_folder(out) as temporary:
-        model: Any = load_finished(name, kind, torch.device("cpu"))
+        model: Any = load_finished(loaded.source, kind, torch.device("cpu"))
         _take_rows(model, keep)
         model.to(loaded.config.dtype or torch.float32).save_pretrained(temporary)
         _write_tokenizer(loaded.tokenizer, temporary, keep)
