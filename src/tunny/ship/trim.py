@@ -120,8 +120,8 @@ def _always(loaded: Loaded, spec: Spec, vocabulary: Mapping[str, int]) -> Iterat
     """Yield the ids of special tokens, and those that positions and scores are counted from."""
     yield from (token["id"] for token in spec["added_tokens"])
     yield from (number for _, number in _special_ids(loaded.config) if 0 <= number < len(vocabulary))
-    if loaded.padding.positions != getattr(loaded.config, "max_position_embeddings", None):
-        yield from range(loaded.padding.pad_id + 1)  # RoBERTa and its kin count positions from this number
+    if loaded.padding.pad_id < 1000:
+        yield from range(loaded.padding.pad_id + 1)  # RoBERTa and its kin count positions from this number, so it stays
     model = spec["model"]
     if model["type"] == "Unigram":
         yield min(range(len(model["vocab"])), key=lambda number: model["vocab"][number][1])
@@ -226,13 +226,12 @@ def _renumbered(part: Any, new: Mapping[str, int]) -> Any:
 def _take_rows(model: nn.Module, keep: Sequence[int]) -> None:
     """Leave the kept rows in the embeddings of tokens, tied or not, and renumber the special ids of the config."""
     config: Any = model.config
-    size, rows = model.get_input_embeddings().num_embeddings, torch.tensor(keep)  # type: ignore[operator]
     new: dict[int | None, int] = {old: number for number, old in enumerate(keep)}
-    taken: dict[int, nn.Parameter] = {}
+    whole = model.get_input_embeddings().weight  # type: ignore[operator]
+    rows = nn.Parameter(whole.detach()[torch.tensor(keep)])
     for module in model.modules():
-        if isinstance(module, nn.Embedding) and module.num_embeddings == size:
-            module.weight = taken.setdefault(id(module.weight), nn.Parameter(module.weight.detach()[rows]))  # tied ones stay so
-            module.num_embeddings, module.padding_idx = len(keep), new.get(module.padding_idx)
+        if isinstance(module, nn.Embedding) and module.weight is whole:
+            module.weight, module.num_embeddings, module.padding_idx = rows, len(keep), new.get(module.padding_idx)
     config.vocab_size = len(keep)
     for name, value in _special_ids(config):
         setattr(config, name, new.get(value))
