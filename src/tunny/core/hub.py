@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +54,11 @@ def fetch(name: str, revision: str | None = None, *, weights: bool = True) -> st
         raise HubError(f"{name}: model.revision names another one, {revision}. Leave one of them out.")
     revision = found["revision"] or revision
     with _explained(f"{found['repo']}{f'@{revision}' if revision else ''}") as hub:
-
-        def snapshot(*patterns: str) -> Path:
-            return Path(
-                hub.snapshot_download(
-                    found["repo"], revision=revision, token=token(), allow_patterns=[*_FILES, *patterns], ignore_patterns=["*/*"]
-                )
-            )
-
-        folder = snapshot(*["model*.safetensors"][:weights])
-        if weights and not any(folder.glob("*.safetensors")):
-            folder = snapshot("pytorch_model*.bin")
-        return str(folder)
+        get = partial(hub.snapshot_download, found["repo"], revision=revision, token=token(), ignore_patterns=["*/*"])
+        folder: str = get(allow_patterns=[*_FILES, *["model*.safetensors"][:weights]])
+        if weights and not any(Path(folder).glob("*.safetensors")):
+            folder = get(allow_patterns=[*_FILES, "pytorch_model*.bin"])
+        return folder
 
 
 def create(repo: str, *, public: bool = False, update: bool = False) -> None:

@@ -87,10 +87,8 @@ def trim(
                 raise ModelError(f"{name}: the answer to {example.id} would change without the rest of the vocabulary; nothing was written")
             same += 1
         before_size, size = (sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6 for folder in (source, temporary))
-    say(f"vocabulary: {len(keep):,} of {len(loaded.tokenizer):,} tokens")
-    say(f"weights: {size:,.1f} MB of {before_size:,.1f}")
-    say(f"answers: the same to all {same:,} texts")
-    say(f"model: {out}")
+    say(f"vocabulary: {len(keep):,} of {len(loaded.tokenizer):,} tokens; weights: {size:,.1f} MB of {before_size:,.1f}")
+    say(f"answers: the same to all {same:,} texts\nmodel: {out}")
 
 
 def _kept(loaded: Loaded, encoder: Encoder, examples: Callable[[], Iterable[Example]]) -> set[int]:
@@ -107,22 +105,30 @@ def _kept(loaded: Loaded, encoder: Encoder, examples: Callable[[], Iterable[Exam
         found = encoder.finder.find(texts)
         keep.update(found.ids.tolist())
         if model["type"] == "WordPiece":
-            unknown = found.ids == vocabulary.get(model["unk_token"], -1)
-            for at in np.unique(np.repeat(np.arange(len(texts)), found.counts)[unknown]):
-                keep.update(vocabulary[piece] for word in _words(tokenizer, texts[at]) for piece in _matches(word, vocabulary, model))
+            unknown = np.repeat(np.arange(len(texts)), found.counts)[found.ids == vocabulary.get(model["unk_token"], -1)]
+            keep.update(vocabulary[piece] for at in np.unique(unknown) for piece in _matches(texts[at], tokenizer, vocabulary, model))
     if not keep:
         raise DataError(f"{loaded.source}: the data to trim its vocabulary to has no text")
     keep.update(_always(loaded, spec, vocabulary), (vocabulary[piece] for piece in _singles(spec, vocabulary, characters)))
-    return _with_parts(keep, model, vocabulary) if model["type"] == "BPE" else keep
+    if model["type"] == "BPE":
+        made: dict[int, list[int]] = defaultdict(list)
+        for pair in model["merges"]:
+            made[vocabulary[_merged(pair, model)]] += [vocabulary[piece] for piece in pair]
+        waiting = list(keep)
+        while waiting:
+            parts = set(made[waiting.pop()]) - keep
+            keep |= parts
+            waiting += parts
+    return keep
 
 
 def _always(loaded: Loaded, spec: Spec, vocabulary: Mapping[str, int]) -> Iterator[int]:
     """Yield the ids of special tokens, and those that positions and scores are counted from."""
+    model = spec["model"]
     yield from (token["id"] for token in spec["added_tokens"])
     yield from (number for _, number in _special_ids(loaded.config) if 0 <= number < len(vocabulary))
     if loaded.padding.pad_id < 1000:
         yield from range(loaded.padding.pad_id + 1)  # RoBERTa and its kin count positions from this number, so it stays
-    model = spec["model"]
     if model["type"] == "Unigram":
         yield min(range(len(model["vocab"])), key=lambda number: model["vocab"][number][1])
         yield model["unk_id"] or 0
@@ -139,48 +145,31 @@ def _singles(spec: Spec, vocabulary: Iterable[str], characters: Counter[str]) ->
     scripts = Counter[str]()
     for character, count in characters.items():
         scripts[_script(character)] += count
-    usual = {script for script, count in scripts.items() if count > RARE * scripts.total()}
     all_bytes = '"ByteLevel"' in json.dumps([spec["pre_tokenizer"], spec["decoder"]])
     prefix, suffix = (spec["model"].get(name) or "" for name in ("continuing_subword_prefix", "end_of_word_suffix"))
     for piece in vocabulary:
         bare = piece.removeprefix(prefix).removeprefix("▁").removesuffix(suffix)
-        needed = all_bytes or bare.isascii() or unicodedata.category(bare[:1] or " ")[0] not in "LM" or _script(bare[:1]) in usual
-        if (len(bare) < 2 and needed) or _BYTE.fullmatch(piece):
+        known = all_bytes or bare.isascii() or scripts[_script(bare[:1])] > RARE * scripts.total()
+        if (len(bare) < 2 and (known or unicodedata.category(bare)[0] not in "LM")) or _BYTE.fullmatch(piece):
             yield piece
 
 
 def _script(character: str) -> str:
     """Return the script of a letter: the first word of its name."""
-    return re.split("[ -]", unicodedata.name(character, "?"))[0]
+    return re.split("[ -]", unicodedata.name(character, "?"))[0] if character else ""
 
 
-def _words(tokenizer: Tokenizer, text: str) -> list[str]:
+def _matches(text: str, tokenizer: Tokenizer, vocabulary: Mapping[str, int], model: Spec) -> Iterator[str]:
+    """Yield the longest matches of each word one after another, to its end or until nothing matches."""
     normal = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
-    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)] if tokenizer.pre_tokenizer else [normal]
-
-
-def _matches(word: str, vocabulary: Mapping[str, int], model: Spec) -> Iterator[str]:
-    """Yield the longest matches of a word one after another, to its end or until nothing matches."""
-    start, prefix = 0, ""
-    while start < len(word) <= model["max_input_chars_per_word"]:
-        end = next((end for end in range(len(word), start, -1) if prefix + word[start:end] in vocabulary), start)
-        if end == start:
-            return
-        yield prefix + word[start:end]
-        start, prefix = end, model["continuing_subword_prefix"]
-
-
-def _with_parts(keep: set[int], model: Spec, vocabulary: Mapping[str, int]) -> set[int]:
-    """Return ids with those of everything that merges into their pieces."""
-    parts: dict[int, list[int]] = defaultdict(list)
-    for pair in model["merges"]:
-        parts[vocabulary[_merged(pair, model)]] += [vocabulary[piece] for piece in pair]
-    found, waiting = set(keep), list(keep)
-    while waiting:
-        new = set(parts[waiting.pop()]) - found
-        found |= new
-        waiting += new
-    return found
+    for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal) if tokenizer.pre_tokenizer else [(normal, None)]:
+        start, prefix = 0, ""
+        while start < len(word) <= model["max_input_chars_per_word"]:
+            end = next((end for end in range(len(word), start, -1) if prefix + word[start:end] in vocabulary), None)
+            if end is None:
+                break
+            yield prefix + word[start:end]
+            start, prefix = end, model["continuing_subword_prefix"]
 
 
 def _merged(pair: Sequence[str], model: Spec) -> str:
@@ -207,20 +196,19 @@ def _write_tokenizer(tokenizer: Any, folder: Path, keep: Sequence[int]) -> None:
     tokenizer.save_pretrained(folder)
     write_json(folder / "tokenizer.json", spec)
     settings = read_json(folder / "tokenizer_config.json")
-    if "added_tokens_decoder" in settings:
-        settings["added_tokens_decoder"] = {str(new[token["content"]]): token for token in settings["added_tokens_decoder"].values()}
-        write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "tokenizer_config.json", {name: value for name, value in settings.items() if name != "added_tokens_decoder"})
 
 
 def _renumbered(part: Any, new: Mapping[str, int]) -> Any:
     """Return a post-processor of any kind with the new ids of its special tokens."""
     if isinstance(part, list):
-        if len(part) == 2 and isinstance(part[0], str) and isinstance(part[1], int):  # ["[SEP]", 102]
-            return [part[0], new[part[0]]]
-        return [_renumbered(each, new) for each in part]
-    if not isinstance(part, dict):
-        return part
-    return {name: [new[token] for token in part["tokens"]] if name == "ids" else _renumbered(value, new) for name, value in part.items()}
+        named = [type(each) for each in part] == [str, int]  # ["[SEP]", 102]
+        return [part[0], new[part[0]]] if named else [_renumbered(each, new) for each in part]
+    if isinstance(part, dict):
+        return {
+            name: [new[token] for token in part["tokens"]] if name == "ids" else _renumbered(value, new) for name, value in part.items()
+        }
+    return part
 
 
 def _take_rows(model: nn.Module, keep: Sequence[int]) -> None:
