@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from tunny.core.version import __version__
 
-__all__ = ["Config", "Example", "Span", "TunnyError", "UserError", "__version__", "evaluate", "load", "predict", "train"]
+__all__ = ["Config", "Example", "Span", "TunnyError", "UserError", "__version__", "evaluate", "load", "predict", "push", "train"]
 
 if TYPE_CHECKING:
-    from tunny.api import evaluate, predict, train
+    from tunny.api import evaluate, predict, push, train
     from tunny.config import Config
     from tunny.core.errors import TunnyError, UserError
     from tunny.data.example import Example, Span
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Config": "tunny.config", "Example": "tunny.data.example", "Span": "tunny.data.example", "TunnyError": "tunny.core.errors",
     "UserError": "tunny.core.errors", "evaluate": "tunny.api", "load": "tunny.ship.predictor", "predict": "tunny.api",
-    "train": "tunny.api",
+    "push": "tunny.api", "train": "tunny.api",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunny import run, seeds
+from tunny import run, seeds, ship_commands
 from tunny.config import Config, load_config, load_file_settings
 from tunny.core.settings import Resolved
 
@@ -25,6 +25,11 @@ def evaluate(
 def predict(model: str | Path, source: str | Path, out: str | Path, *, to: str | None = None, **columns: Any) -> int:
     """Label a file as `tunny predict` does and return the number of predictions; `columns` are `data.*` settings."""
     return run.predict(str(model), str(source), str(out), to, load_file_settings((), columns))
+
+
+def push(model: str | Path, repo: str, *, public: bool = False, update: bool = False) -> str:
+    """Put a model folder on the Hub as `tunny push` does and return the address of its commit."""
+    return ship_commands.push(str(model), repo, public=public, update=update)
 
 
 def _resolved(config: str | Path | Mapping[str, Any] | Config) -> Resolved[Config]:

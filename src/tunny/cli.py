@@ -97,6 +97,31 @@ def compare(
     file_commands.compare(evaluations, part, out)
 
 
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[str, typer.Option("--out", help="folder for the new model")],
+    language: Annotated[list[str], typer.Option("--trim-vocabulary", metavar="DATA", help="files of the language that the model is for")],
+) -> None:
+    """Write a model with only the vocabulary that its language needs; every answer to DATA stays the same."""
+    from tunny import config, ship_commands
+
+    ship_commands.trim(model, language, out, config.load_file_settings(_flags))
+
+
+@app.command()
+def push(
+    model: Annotated[str, typer.Argument(help="model folder", show_default=False)],
+    repo: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub", show_default=False)],
+    public: Annotated[bool, typer.Option("--public", help="let everybody see a new place; else it is private")] = False,
+    update: Annotated[bool, typer.Option("--update", help="put it in place of a model that is there")] = False,
+) -> None:
+    """Put a model folder on the Hub, private unless told otherwise. The token is taken from HF_TOKEN or .env."""
+    from tunny import ship_commands
+
+    ship_commands.push(model, repo, public=public, update=update)
+
+
 Source = Annotated[str, typer.Argument(help="a labelled file, folder, glob or hub: name", show_default=False)]
 
 

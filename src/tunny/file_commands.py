@@ -224,7 +224,7 @@ def _tokenizer(given: FileSettings | Resolved[Config]) -> tuple[Any, Encoder | N
 
     settings = given.settings if isinstance(given, Resolved) else None
     try:
-        loaded = load_tokenizer(settings.model if settings else ModelSettings())
+        loaded = load_tokenizer(settings.model if settings else ModelSettings(), weights=False)
         return loaded, Encoder(loaded.tokenizer.backend_tokenizer, settings.encode if settings else EncodeSettings()), ""
     except ModelError as error:
         say(f"lengths are given in words, not tokens: {error}")

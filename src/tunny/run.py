@@ -4,26 +4,19 @@ import contextlib
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tunny.config import Config, FileSettings, changed_settings, require_validation, saved_yaml, split_settings
-from tunny.core.console import choice, copy_to, mark, progress, say
-from tunny.core.errors import ConfigError, did_you_mean
-from tunny.core.files import (
-    digest_bytes,
-    digest_file,
-    dump_json,
-    locked,
-    read_json,
-    require_free_space,
-    write_json,
-    write_text,
-)
+from tunny.core import hub
+from tunny.core.console import choice, copy_to, mark, progress, say, warn
+from tunny.core.errors import ConfigError, HubError, did_you_mean
+from tunny.core.files import digest_bytes, digest_file, dump_json, locked, read_json, require_free_space, write_json, write_text
 from tunny.core.settings import Resolved, flat, yaml_layer
 from tunny.core.signals import StopRequest, watch_signals
 from tunny.core.version import __version__, versions
@@ -48,7 +41,7 @@ from tunny.evaluation.report import number
 from tunny.evaluation.score import Scores, score
 from tunny.metrics.sums import Table
 from tunny.ship.about import gather
-from tunny.ship.folder import ModelFacts, save_model
+from tunny.ship.folder import ModelFacts, remembered, save_model
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.base import Task
 from tunny.tasks.layers import depth_of
@@ -57,6 +50,7 @@ from tunny.tasks.sampling import label_counts, row_weights
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, logged, may_write, used_bytes
 from tunny.training.loop import Job, Metrics, fit
+from tunny.training.progress import Progress
 from tunny.training.step import Work
 from tunny.training.trackers import LogFile, PerLabel, make_trackers, started
 
@@ -119,6 +113,9 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
         checkpoint = checkpoints.newest(changed(folder, resolved)) if resume else None
         precision = _precision(resolved.settings, backend, checkpoint)
         job = make_job(folder, resolved, prepared, backend, precision, checkpoints, stop)
+        push_to = resolved.settings.checkpoint.push
+        if push_to is not None:
+            hub.create(push_to, update=resume or overwrite)
         with disk_errors(folder):
             before()
             if overwrite:
@@ -131,6 +128,12 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
         manifest = read_json(folder / MANIFEST)
         best = {"best_step": progress.best_step, "best_metric": job.best_metric or None, "best": progress.best}
         write_json(folder / MANIFEST, {**manifest, "finished": True, "steps": progress.step, **best})
+        if push_to is not None:
+            try:
+                say(f"pushed: {hub.upload(folder / 'model', push_to, 'The best of a finished run')}")
+            except HubError as error:
+                again = f"tunny push {folder / 'model'} {push_to} --update"
+                raise HubError(f"{error}\nThe run is finished and its model whole; push it with: {again}") from error
     return folder
 
 
@@ -217,16 +220,25 @@ def make_job(
         values = {f"{name}/{metric}": value for name, one in scores.items() for metric, value in one.metrics.items()}
         return values, {name: found for name, one in scores.items() if (found := one.per_label)}
 
+    def publish(progress: Progress) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            _save_model(Path(place) / "model", resolved, prepared, job, checkpoints.best_weights(), {})
+            try:
+                hub.upload(Path(place) / "model", str(config.checkpoint.push), f"Step {progress.step}: {metric} {progress.best}")
+            except HubError as error:
+                warn(f"checkpoint.push: {error}. Training goes on.")
+
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
     train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)  # files hold the whole vocabulary, so after their size
-    return Job(
+    job = Job(
         Work(task, rows, config.seed, config.train, backend, compute), model,
         row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
         config.checkpoint, config.engine.micro_batch_limit,
         validate if scored else None, metric, checkpoints, LogFile(folder / "log.jsonl"), make_trackers(config.track, folder), stop,
         6.0 * sum(p.numel() for name, p in model.named_parameters() if depth_of(name) != 0),
-        Ceiling(backend.device, precision),
+        Ceiling(backend.device, precision), publish if config.checkpoint.push else None,
     )  # fmt: skip
+    return job
 
 
 def _check_metric(task: Task, metric: str | None) -> None:
@@ -259,19 +271,24 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
             [Path(file).name for file in split.files], surface_forms(splits["train"]), name.startswith("validation"), about_runs,
         )  # fmt: skip
         found[name] = evaluate_to(folder / name, job.model, task, encoded_chunks(split), job.work.compute, about)
-    facts = ModelFacts(
-        config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.compute.precision.name, task.tuned
-    )
-    predictor = Predictor(job.model, task, prepared.encoder, facts, job.work.compute)
     evaluations = {name: read_json(folder / name / "metrics.json") for name in found}
-    shown = config.evaluate.examples_in_card
-    card = gather(predictor, prepared.dataset, evaluations, config.name, config.model.name, changed_settings(resolved), shown)
-    save_model(folder / "model", state, job.model, prepared.loaded, facts, card)
+    _save_model(folder / "model", resolved, prepared, job, state, evaluations)
     say()
     for name, scores in found.items():
         _say_scores(name, scores, folder / name / "report.html")
     say(f"model: {folder / 'model'}")
     say(f"next: tunny predict {folder / 'model'} YOUR_TEXTS.txt --out predictions.jsonl")
+
+
+def _save_model(
+    target: Path, resolved: Resolved[Config], prepared: Prepared, job: Job, state: dict[str, Tensor], evaluations: dict[str, Any]
+) -> None:
+    """Write a model folder with weights of the run; its card has the scores that there are, and an answer of the model as it is now."""
+    config, task, compute = resolved.settings, job.work.task, job.work.compute
+    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, remembered(config.data), compute.precision.name, task.tuned)
+    predictor, shown = Predictor(job.model, task, prepared.encoder, facts, compute), config.evaluate.examples_in_card
+    card = gather(predictor, prepared.dataset, evaluations, config.name, config.model.name, changed_settings(resolved), shown)
+    save_model(target, state, job.model, prepared.loaded, facts, card)
 
 
 def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> dict[str, Any]:
@@ -280,13 +297,6 @@ def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> d
         "curves": {"series": logged(folder), "best_step": best_step}, "settings": saved_yaml(resolved), "environment": versions(),
         "reproduce": [f"tunny train {folder / CONFIG} --output_dir another-folder"],
     }  # fmt: skip
-
-
-def _remembered(data: DataSettings) -> DataSettings:
-    """Return what using the model again needs to know of the data: what columns and labels mean, not how a file is written."""
-    columns = ("text", "text_b", "label", "tokens", "tags", "id", "header", "label_separator", "overlaps", "on_error")
-    kept = ("keep_labels", "control", "annotators")
-    return DataSettings(**{name: getattr(data, name) for name in (*columns, *kept)}, labels=given_names(data))
 
 
 def _say_scores(name: str, scores: Scores, report: Path) -> None:
@@ -360,7 +370,7 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
 def _version(model: str) -> str:
     """Return the name by which a model's predictions are known: its folder's, or its run's, and the start of its weights' digest."""
     folder = Path(locate(model)).absolute()
-    name = folder.parent.name if folder.name == "model" else folder.name
+    name = model if not Path(model).expanduser().is_dir() else folder.parent.name if folder.name == "model" else folder.name
     weights = folder / "model.safetensors"
     return f"{name}-{digest_file(weights)[:8]}" if weights.is_file() else model
 
@@ -371,8 +381,6 @@ def _as_file(source: str) -> Iterator[str]:
     if source != "-":
         yield source
         return
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stdin"
         with path.open("wb") as file:

@@ -14,7 +14,7 @@ from typing import Any
 from tunny import run
 from tunny.config import Config
 from tunny.core.console import say
-from tunny.core.errors import RunError
+from tunny.core.errors import ConfigError, RunError
 from tunny.core.files import locked, read_json, write_json, write_text
 from tunny.core.page import render
 from tunny.core.settings import Resolved
@@ -28,6 +28,8 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
     seeds = resolved.settings.train.seeds
     if seeds is None:
         return run.train(resolved, resume=resume, overwrite=overwrite)
+    if resolved.settings.checkpoint.push is not None:
+        raise ConfigError("checkpoint.push: takes one model, and train.seeds trains several. Leave it out, and push the best: tunny push")
     folder = Path(resolved.settings.output_dir)
     runs = {seed: _alone(resolved, seed) for seed in seeds}
     with locked(folder):

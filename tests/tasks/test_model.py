@@ -222,7 +222,8 @@ def test_an_embedded_model_that_was_tampered_with_is_refused(tmp_path, monkeypat
 
 def test_without_its_package_the_embedded_model_is_asked_of_the_hub(monkeypatch, capsys):
     monkeypatch.setattr(loading, "EMBEDDED_PACKAGE", "no_such_package")
-    assert locate("embedded") == loading.EMBEDDED_HUB_ID
+    with pytest.raises(ModelError, match=rf"{loading.EMBEDDED_HUB_ID}: it is not whole in the cache, and the Hub cannot be reached"):
+        locate("embedded")
     assert "is not installed; asking the Hub" in capsys.readouterr().err
 
 

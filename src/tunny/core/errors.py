@@ -5,6 +5,7 @@ TunnyError            1  our fault
     ConfigError          a setting
     DataError            a file, a row, a span
     ModelError           a model folder or name
+    HubError             the Hub: a name, a token, the network
     RunError             a run folder, a checkpoint, the disk
     TrainingFailed       the loss is not finite, or memory does not suffice
 Stopped         130, 143  a signal, after saving; no Exception
@@ -37,6 +38,10 @@ class DataError(UserError):
 
 class ModelError(UserError):
     """A model name or folder cannot be used."""
+
+
+class HubError(UserError):
+    """The Hub has no such thing, takes no token, or cannot be reached."""
 
 
 class RunError(UserError):

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tunny.core.hub import NAME
 from tunny.data.audit import Audit
 from tunny.data.example import Example
 from tunny.data.prepare import Dataset
@@ -25,7 +26,8 @@ def gather(
     train = dataset.splits["train"]
     text = _text_of(dataset, with_examples)
     local = Path(base_model).expanduser().is_dir()
-    base = EMBEDDED_HUB_ID if base_model == "embedded" else Path(base_model).name if local else base_model
+    on_hub = NAME.fullmatch(EMBEDDED_HUB_ID if base_model == "embedded" else base_model)
+    base = Path(base_model).name if local or on_hub is None else on_hub["repo"]
     return About(
         name, base, not local, predictor.facts.encode,
         {split.name: len(split.examples) for split in dataset.splits.values()},

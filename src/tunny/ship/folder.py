@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tunny.core.errors import ModelError
 from tunny.core.files import new_folder, read_json, write_json, write_text
-from tunny.data.labels import LabelSet
+from tunny.data.labels import LabelSet, given_names
 from tunny.data.settings import DataSettings, EncodeSettings
 from tunny.metrics.calibration import Calibration, Tuned
 from tunny.ship.card import About, model_card
@@ -45,6 +45,13 @@ class ModelFacts:
             "precision": self.precision,
             "tuned": asdict(self.tuned),
         }
+
+
+def remembered(data: DataSettings) -> DataSettings:
+    """Return what using the model again needs to know of the data: what columns and labels mean, not how a file is written."""
+    columns = ("text", "text_b", "label", "tokens", "tags", "id", "header", "label_separator", "overlaps", "on_error")
+    kept = ("keep_labels", "control", "annotators")
+    return DataSettings(**{name: getattr(data, name) for name in (*columns, *kept)}, labels=given_names(data))
 
 
 def save_model(folder: Path, state: Mapping[str, Tensor], model: nn.Module, loaded: Loaded, facts: ModelFacts, about: About) -> None:

@@ -17,7 +17,7 @@ from tunny.engine.settings import EngineSettings
 from tunny.evaluation.predict import encode_chunks, predict
 from tunny.ship.folder import ModelFacts, read_facts
 from tunny.tasks.base import Answer, Task
-from tunny.tasks.model import load_finished, load_tokenizer, locate, make_task
+from tunny.tasks.model import load_finished, load_tokenizer, make_task
 from tunny.tasks.settings import ModelSettings, TaskSettings
 
 Text = str | tuple[str, str]  # a text, or the two texts of a pair
@@ -55,24 +55,23 @@ class Predictor:
 def load(
     folder: str | Path, *, engine: EngineSettings | None = None, task: TaskSettings | None = None, revision: str | None = None
 ) -> Predictor:
-    """Load a model folder or Hub id; raise ModelError where it cannot be used.
+    """Load a model folder, or a model of the Hub by OWNER/NAME[@REVISION]; raise ModelError where it cannot be used.
 
     The precision is that of the training unless `engine` names one; `task` says what a model of plain transformers learnt.
     """
     engine = engine or EngineSettings()
-    name = locate(str(folder))
     loaded = load_tokenizer(ModelSettings(name=str(folder), revision=revision))
-    facts = read_facts(name, loaded, task)
+    facts = read_facts(loaded.source, loaded, task)
     backend = choose_backend(engine)
     wanted, reason = (facts.precision, "as in training") if engine.precision == "auto" else (engine.precision, "engine.precision")
     if wanted == "fp16" and engine.precision == "auto" and backend.device.type == "cpu":
         wanted, reason = "fp32", "training used fp16, which is for GPUs"
     precision = choose_precision(wanted, backend.device, reason)
-    model = load_finished(str(folder), facts.task.kind, backend.device, revision)
+    model = load_finished(loaded.source, facts.task.kind, backend.device)
     choice(
         "windows",
         f"{facts.encode.max_tokens} tokens, {facts.encode.stride} shared",
-        "as in training" if Path(name, "tunny.json").is_file() else "default",
+        "as in training" if Path(loaded.source, "tunny.json").is_file() else "default",
     )
     task_of_model = make_task(facts.task, facts.labels, loaded.padding)
     task_of_model.tuned = facts.tuned

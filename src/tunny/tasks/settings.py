@@ -44,7 +44,9 @@ TaskSettings = Annotated[TokenTaskSettings | SequenceTaskSettings, Field(discrim
 class ModelSettings(Settings):
     """The encoder to start from."""
 
-    name: str = Field("embedded", min_length=1, description="embedded (all-MiniLM-L6-v2), a Hub id, or a local folder")
+    name: str = Field(
+        "embedded", min_length=1, description="embedded (all-MiniLM-L6-v2), a Hub id (OWNER/NAME[@REVISION]), or a local folder"
+    )
     revision: str | None = Field(None, description="branch, tag or commit of a Hub model")
     tokenizer: str | None = Field(None, description="Hub id or folder of another tokenizer; absent: the model's own")
     new_head: bool = Field(True, description="replace a head that does not fit the labels, and say so; false: refuse")

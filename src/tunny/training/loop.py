@@ -47,6 +47,7 @@ class Job:
     stop: StopRequest
     flops_per_token: float
     ceiling: Ceiling
+    publish: Callable[[Progress], None] | None = None  # called when a checkpoint holds a new best model, before the last step
 
     @property
     def budget(self) -> Budget:
@@ -115,6 +116,8 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                     job.checkpoints.save(
                         saved, work.compute.precision.name, work.backend.full_state(learner.model), learner.model, learner.optimizer
                     )
+                    if job.publish is not None and progress.best_step in (None, progress.step) and not (progress.done or stopping):
+                        job.publish(progress)
                 if stopping is not None:
                     raise Stopped(stopping, f"stopped by a signal; saved at step {progress.step}. Go on with --resume.")
                 if last or progress.done:

@@ -47,6 +47,7 @@ class CheckpointSettings(Settings):
         None, ge=1, description="optimizer steps between checkpoints, beside those at epoch ends and validations"
     )
     keep_last: int = Field(2, ge=1, description="newest checkpoints to keep; the best model is kept in any case")
+    push: str | None = Field(None, description="OWNER/NAME on the Hub, private, that gets each new best model; absent: nothing is sent")
 
 
 class TensorBoardSettings(Settings):

@@ -12,6 +12,7 @@ from typing import Any
 
 from tunny.core.errors import DataError
 from tunny.core.files import digest_bytes
+from tunny.core.hub import library, token
 from tunny.data import opening
 from tunny.data.example import Example
 from tunny.data.records import Numbered, read_records
@@ -44,6 +45,7 @@ def _load(path: Path) -> Any:
         import datasets
     except ImportError as error:
         raise DataError(f"{path}: reading it needs the library datasets: pip install 'tunny[hub]'") from error
+    library()
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
@@ -52,7 +54,7 @@ def _load(path: Path) -> Any:
         raise DataError(f"{path}: expected hub:OWNER/NAME[:CONFIG][@REVISION][#SPLIT]")
     try:
         named, load = (wanted.groupdict(), datasets.load_dataset) if wanted else ({"dataset_path": str(path)}, datasets.load_from_disk)
-        data = load(**named, keep_in_memory=False)
+        data = load(**named, keep_in_memory=False, **({"token": token()} if wanted else {}))
     except Exception as error:  # whatever the library and the network raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DataError(f"{path}: cannot be loaded as a data set: {reason}") from error
