@@ -96,7 +96,9 @@ def test_the_score_of_a_span_is_what_model_and_other_uses_of_its_words_believe()
     [doubt] = rank([tagged([(PARIS, "PER")], [(PARIS, "LOC")], believed=0.1, sure=0.6), *agreed], NER)
     words = 4 * 4
     usual = {"O": (words - 4) / words, "PER": 1 / words, "LOC": 3 / words}
-    elsewhere = {name: ((3 if name == "LOC" else 0) + share) / (3 + 1) / share for name, share in usual.items()}
+    others = {"O": 0, "PER": 0, "LOC": 3}  # of this word, this ending, after this word, and at the end of the text
+    beside = {name: (others[name] + 5 * share) / (3 + 5) for name, share in usual.items()}
+    elsewhere = {name: (others[name] + beside[name]) / (3 + 1) / share * beside[name] / share for name, share in usual.items()}
     model = {"O": 0.1, "B-PER": 0.1, "I-PER": 0.1, "B-LOC": 0.6, "I-LOC": 0.1}
     both = {tag: belief * elsewhere[tag[2:] or "O"] for tag, belief in model.items()}
     assert doubt.score == pytest.approx(-math.log(both["B-PER"] / sum(both.values())), rel=1e-5)

@@ -1,7 +1,7 @@
 """Which gold labels are doubtful: those of little probability that the answer disputes, the most suspicious first.
 
 Two witnesses are multiplied: a model that did not learn from these rows, and, of words, how much more often than others the same word
-has a label elsewhere. Kinds of doubt take turns, as their probabilities do not compare: most words have no label, so a label that
+has a label elsewhere; of a rare one, words of its ending; and half as much what stands beside such neighbours. Kinds of doubt take turns, as their probabilities do not compare: most words have no label, so a label that
 nobody expects is always less likely than a lack that somebody does. Where most of what the model finds in neighbouring rows is
 not labelled, somebody stopped labelling: such a stretch is one doubt, or its spans would fill the list.
 
@@ -23,8 +23,14 @@ from tunny.data.example import Example
 from tunny.data.labels import LabelSet
 from tunny.data.tags import tag_words, tags_to_spans
 from tunny.data.words import words_of
+from tunny.metrics.sums import Floats
 from tunny.tasks.base import Answer
 
+View = tuple[str, str]  # what is looked at, and how it reads
+Views = defaultdict[View, NDArray[np.float64]]  # -> (types,) how many of such words have each type
+Decision = tuple[tuple[View, ...], int, NDArray[Any]]  # views of a word, its gold tag, (K,) logarithms of the model's probabilities
+
+FEW = 5.0  # words that must share an ending or a neighbour before they count for more than all words
 FAR = 3.0  # standard deviations from which a value is far off
 LEAST = 1e-9  # probability below which no difference is made
 LEFT_OUT = 0.8  # share of the spans found that have no label, in a stretch that nobody labelled
@@ -112,9 +118,9 @@ class _Words:
 
     labels: LabelSet
     types: dict[str, int] = field(default_factory=dict)  # entity types, O among them; of pos the tags
-    seen: Counter[tuple[str, int]] = field(default_factory=Counter)  # of a form with a type
+    seen: Counter[tuple[View, int]] = field(default_factory=Counter)  # of a view of a word with a type
     found: dict[int, int] = field(default_factory=dict)  # row -> spans that the model found
-    disputes: list[tuple[Doubt, list[tuple[str, int, NDArray[Any]]]]] = field(default_factory=list)  # form, gold tag, (K,) logarithms
+    disputes: list[tuple[Doubt, list[Decision]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         types = [name if self.labels.kind == "pos" or name == "O" else name[2:] for name in self.labels.names]
@@ -132,7 +138,10 @@ class _Words:
             best = tag_words([(span["start"], span["end"], span["label"]) for span in whole.prediction["spans"]], words)
             self.found[whole.row] = len(whole.prediction["spans"])
         forms = [example.text[start:end] for start, end in words]
-        self.seen.update((form, int(self.type_of[ids[tag]])) for form, tag in zip(forms, gold, strict=True) if tag in ids)
+        views = _views(forms)
+        for tag, known in zip(gold, views, strict=True):
+            if tag in ids:
+                self.seen.update((view, int(self.type_of[ids[tag]])) for view in known)
         assert answer.logs is not None
         told = ~np.isnan(answer.scores)  # words without tokens have no probabilities
         starts = [at for at in range(len(words)) if is_pos or (gold[at][:2] != "I-" and best[at][:2] != "I-")]  # no span goes across
@@ -141,16 +150,15 @@ class _Words:
             if some:
                 what, old, new = _dispute(forms[first:end], gold[first:end], best[first:end], is_pos=is_pos)
                 doubt = replace(whole, what=what, start=words[first][0], end=words[end - 1][1], gold=old, answer=new)
-                self.disputes.append((doubt, [(forms[at], ids[gold[at]], answer.logs[at].copy()) for at in some]))
+                self.disputes.append((doubt, [(views[at], ids[gold[at]], answer.logs[at].copy()) for at in some]))
 
     def doubts(self) -> Iterator[Doubt]:
         """Yield what is doubtful, those of a stretch together."""
-        forms: defaultdict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(len(self.types)))
-        for (form, number), times in self.seen.items():
-            forms[form][number] += times
-        usual = np.sum(list(forms.values()), axis=0) + LEAST if forms else np.ones(len(self.types))
-        usual /= usual.sum()
-        scored = [replace(doubt, score=self._score(decisions, forms, usual)) for doubt, decisions in self.disputes]
+        counts: Views = defaultdict(lambda: np.zeros(len(self.types)))
+        for (view, number), times in self.seen.items():
+            counts[view][number] += times
+        usual = sum((each for view, each in counts.items() if view[0] == "word"), np.zeros(len(self.types))) + LEAST
+        scored = [replace(doubt, score=self._score(decisions, counts, usual / usual.sum())) for doubt, decisions in self.disputes]
         missing = sorted((doubt for doubt in scored if doubt.what == "missing span"), key=lambda doubt: (doubt.row, doubt.start))
         for first, end, strength in _stretches(Counter(doubt.row for doubt in missing), self.found):
             inside = tuple(doubt for doubt in missing if first <= doubt.row < end)
@@ -159,14 +167,30 @@ class _Words:
             scored = [doubt for doubt in scored if doubt.what != "missing span" or not first <= doubt.row < end]
         yield from scored
 
-    def _score(self, decisions: Sequence[tuple[str, int, NDArray[Any]]], forms: dict[str, NDArray[np.float64]], usual: Any) -> float:
-        """Return minus the mean logarithm of what the gold tags are believed by model and other uses of the words."""
-        tags = np.array([tag for _, tag, _ in decisions])
-        others = np.stack([forms[form] for form, _, _ in decisions])  # (D, types)
-        others[np.arange(len(tags)), self.type_of[tags]] -= 1  # this use itself
-        word = np.log((others + usual) / (others.sum(1, keepdims=True) + 1) / usual)[:, self.type_of]
-        both = np.stack([logs for _, _, logs in decisions]) + word  # (D, K)
-        return float((np.logaddexp.reduce(both, axis=1) - both[np.arange(len(tags)), tags]).mean())
+    def _score(self, decisions: Sequence[Decision], counts: Views, usual: Floats) -> float:
+        """Return minus the mean logarithm of what the gold tags are believed by the model and by other uses of the words."""
+        tags, each = np.array([tag for _, tag, _ in decisions]), np.arange(len(decisions))
+
+        def elsewhere(at: int, otherwise: Floats, weight: float) -> Floats:
+            """Return the shares of types (D, types) of other words with this view; of few, much as they are otherwise."""
+            others = np.stack([counts[views[at]] for views, _, _ in decisions])
+            others[each, self.type_of[tags]] -= 1  # this use itself
+            return (others + weight * otherwise) / (others.sum(1, keepdims=True) + weight)  # type: ignore[no-any-return]
+
+        word = elsewhere(0, elsewhere(1, usual, FEW), 1.0)
+        beside = elsewhere(2, usual, FEW) * elsewhere(3, usual, FEW)
+        evidence = np.log(word / usual) + np.log(beside / usual**2) / 2
+        both = np.stack([logs for _, _, logs in decisions]) + evidence[:, self.type_of]  # (D, K)
+        return float((np.logaddexp.reduce(both, axis=1) - both[each, tags]).mean())
+
+
+def _views(forms: Sequence[str]) -> list[tuple[View, ...]]:
+    """Return what is known of each word: itself, its ending, the words before and behind it."""
+    lower = ["", *(form.lower() for form in forms), ""]
+    return [
+        (("word", form), (f"ending {form[:1].isupper()}", form[-3:].lower()), ("before", lower[at]), ("behind", lower[at + 2]))
+        for at, form in enumerate(forms)
+    ]
 
 
 def _stretches(missing: Counter[int], found: Mapping[int, int]) -> Iterator[tuple[int, int, float]]:
@@ -174,17 +198,21 @@ def _stretches(missing: Counter[int], found: Mapping[int, int]) -> Iterator[tupl
     usual = missing.total() / max(sum(found.values()), 1)
     if not 0 < usual < LEFT_OUT:
         return
-    first = best_end = 0
-    sure = best = 0.0
-    for row in range(max(found) + 2):  # where a run has ended by the last row
-        left_out, number = missing[row], found.get(row, 0 if row <= max(found) else 10**9)
-        sure += left_out * np.log(LEFT_OUT / usual) + (number - left_out) * np.log((1 - LEFT_OUT) / (1 - usual))
-        if sure > best:
-            best, best_end = sure, row + 1
-        if sure <= 0 or sure < best - STRETCH:
-            if best > STRETCH:
-                yield first, best_end, best
-            first, sure, best = row + 1, 0.0, 0.0
+    without, with_one = log(LEFT_OUT / usual), log((1 - LEFT_OUT) / (1 - usual))  # what a span without a label and one with it speak for
+    rows, at = sorted(found), 0
+    while at < len(rows):
+        total = best = 0.0
+        last = best_at = at
+        for last in range(at, len(rows)):
+            left_out = missing[rows[last]]
+            total += left_out * without + (found[rows[last]] - left_out) * with_one
+            if total > best:
+                best, best_at = total, last
+            if total <= 0:
+                break
+        if best > STRETCH:
+            yield rows[at], rows[best_at] + 1, best
+        at = (best_at if best > STRETCH else last) + 1
 
 
 def _dispute(forms: Sequence[str], gold: Sequence[str], best: Sequence[str], *, is_pos: bool) -> tuple[str, str, str]:
