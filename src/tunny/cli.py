@@ -97,6 +97,34 @@ def compare(
     file_commands.compare(evaluations, part, out)
 
 
+Scored = Annotated[list[str] | None, typer.Option("--data", help="labelled file to score each variant on; may be given again")]
+MaxDrop = Annotated[float, typer.Option("--max-drop", min=0.0, help="points of 100 that a variant may lose against torch")]
+
+
+@app.command()
+def export(
+    model: Model,
+    to: Annotated[str, typer.Option("--to", help="onnx")] = "onnx",
+    fp16: Annotated[bool, typer.Option("--fp16", help="half-precision variant, for GPUs")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit variant, for CPUs")] = False,
+    data: Scored = None,
+    max_drop: MaxDrop = 0.5,
+) -> None:
+    """Write a model as ONNX files into its folder, each compared with the model, scored, and refused where it loses too much."""
+    from tunny import config, model_commands
+
+    wanted = [name for name, asked in (("fp16", fp16), ("int8", int8)) if asked]
+    model_commands.export(model, to, wanted, data or [], max_drop, config.load_file_settings(_flags))
+
+
+@app.command()
+def bench(model: Model, data: Scored = None, max_drop: MaxDrop = 0.5) -> None:
+    """Measure a model's exported variants here and choose the fastest within the allowed drop."""
+    from tunny import config, model_commands
+
+    model_commands.bench(model, data or [], max_drop, config.load_file_settings(_flags))
+
+
 Source = Annotated[str, typer.Argument(help="a labelled file, folder, glob or hub: name", show_default=False)]
 
 

@@ -306,8 +306,8 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
     with watch_signals():
         predictor = load(model, engine=given.engine, task=given.task)
         check_layout(layout, predictor.task.labels.kind)
-        settings = _columns(predictor, given.data)
-        split = _read_for(predictor, data, settings)
+        settings = columns_of(predictor, given.data)
+        split = read_for(predictor, data, settings)
         about = About(
             ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
             page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]}, layout=layout,
@@ -317,7 +317,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
         return scores
 
 
-def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> Split:
+def read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> Split:
     """Read and encode labelled data with the labels of a model; a label that the model does not know is never right."""
     labels = predictor.task.labels
     dataset = read_splits({"data": data}, {"data": settings}, labels.kind, labels)
@@ -332,7 +332,7 @@ def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> 
     return split
 
 
-def _columns(predictor: Predictor, given: DataSettings) -> DataSettings:
+def columns_of(predictor: Predictor, given: DataSettings) -> DataSettings:
     """Return the reading settings of the training, overruled by those given now."""
     return predictor.facts.data.model_copy(update=given.model_dump(exclude_unset=True))
 
@@ -345,7 +345,7 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
         require_other_file(out, path)
         predictor = load(model, engine=given.engine, task=given.task)
         audit = Audit()
-        settings = _columns(predictor, given.data)
+        settings = columns_of(predictor, given.data)
         examples = read([path], settings, predictor.task.labels.kind, audit, names=given_names(settings), labels_needed=False)
         answered = progress(predictor.answers(examples, audit), "predicting", unit="texts")
         answers = ((example, answer.prediction) for example, answer in answered)
