@@ -48,9 +48,9 @@ class Exporter:
 
     def write(self, name: str) -> tuple[Predictor, dict[str, Any]]:
         """Write the first form of a variant that is good enough and return it with its facts; raise ModelError where none is."""
-        fault, forms = "", {"fp32": self._fp32, "fp16": self._fp16, "int8": self._int8}[name]
+        fault = ""
         with new_file(self.folder / VARIANTS[name]) as path:
-            for note in forms(path):
+            for note in self._forms(name, path):
                 predictor = self.reference.exported(path)
                 gap = difference(self.reference, predictor, self.texts)
                 score = self.score(predictor) if self.score and np.isfinite(gap) else None
@@ -66,22 +66,19 @@ class Exporter:
             return f"its logits differ from torch's by {gap:.2g} at most; allowed are {TOLERANCE if name == 'fp32' else 'finite numbers'}"
         return f"score {score:.4f}, in torch {self.before:.4f}: loses {drop:.2f} points, allowed are {self.max_drop:g} (--max-drop)"
 
-    def _fp32(self, path: Path) -> Iterator[str]:
-        path.write_bytes(to_onnx(self.reference.model, self._batch()).SerializeToString())
-        yield ""
-
-    def _fp16(self, path: Path) -> Iterator[str]:
-        path.write_bytes(to_onnx(self.reference.model, self._batch(), torch.float16).SerializeToString())
-        yield ""
-
-    def _int8(self, path: Path) -> Iterator[str]:
-        """Write all products in int8, then with more and more of the sensitive ones as they are."""
+    def _forms(self, name: str, path: Path) -> Iterator[str]:
+        """Write a variant; of int8 one form after the other, with more and more of the sensitive products in fp32."""
+        if name != "int8":
+            graph = to_onnx(self.reference.model, self._batch(), torch.float16 if name == "fp16" else torch.float32)
+            path.write_bytes(graph.SerializeToString())
+            yield ""
+            return
         onnx, quantization = packages()
         whole = bool({"avx512_vnni", "avx_vnni"} & cpu_flags())
         choice(
             "int8 weights",
             "8 bits" if whole else "7 bits",
-            "the processor " + ("adds" if whole else "may overflow adding") + " products of 8",
+            f"the processor has {'' if whole else 'no '}VNNI; without it sums of 8 overflow",
         )
         graph = onnx.load(self.folder / VARIANTS["fp32"])
         order = sensitive(graph, self._batch())

@@ -74,12 +74,8 @@ def load(
     loaded = load_tokenizer(ModelSettings(name=str(folder), revision=revision))
     facts = read_facts(name, loaded, task)
     device = choose_backend(engine).device
-    variant, reason = _variant(facts, engine, device)
-    if variant == "torch":
-        model, compute = _load_torch(str(folder), facts, engine, device, revision)
-    else:
-        model, compute = _load_onnx(_file(name, variant, facts), facts, device)
-        choice("model", VARIANTS[variant], reason)
+    file = _exported(name, facts, engine, device)
+    model, compute = _load_onnx(file, facts, device) if file else _load_torch(str(folder), facts, engine, device, revision)
     saved = Path(name, MANIFEST).is_file()
     choice("windows", f"{facts.encode.max_tokens} tokens, {facts.encode.stride} shared", "as in training" if saved else "default")
     task_of_model = make_task(facts.task, facts.labels, loaded.padding)
@@ -102,19 +98,20 @@ def _load_onnx(file: Path, facts: ModelFacts, device: torch.device) -> tuple[nn.
     return OnnxModel(file, device, len(facts.labels.names)), Compute(device, Precision("fp32", device.type))
 
 
-def _variant(facts: ModelFacts, engine: EngineSettings, device: torch.device) -> tuple[str, str]:
-    """Return what answers, and why: what the settings name, else what was chosen on such a device, unless a precision of torch is named."""
-    if engine.variant != "auto":
-        return engine.variant, "engine.variant"
-    return facts.chosen.get(device.type, "torch") if engine.precision == "auto" else "torch", "the fastest, by tunny bench"
+def _exported(folder: str, facts: ModelFacts, engine: EngineSettings, device: torch.device) -> Path | None:
+    """Return the file that is to answer, None where torch is; raise ModelError where it is missing, or not as it was exported.
 
-
-def _file(folder: str, variant: str, facts: ModelFacts) -> Path:
-    """Return the file of a variant; raise ModelError where it was not exported, or is not as it was exported."""
+    It is what the settings name, else what was chosen on such a device, unless they name a precision, which is torch's.
+    """
+    chosen = facts.chosen.get(device.type, "torch") if engine.precision == "auto" else "torch"
+    variant, reason = (chosen, "the fastest, by tunny bench") if engine.variant == "auto" else (engine.variant, "engine.variant")
+    if variant == "torch":
+        return None
     file = Path(folder, VARIANTS.get(variant, ""))
     if not file.is_file():
         there = ", ".join(name for name, path in VARIANTS.items() if Path(folder, path).is_file()) or "none"
         raise ModelError(f"{folder}: has no variant {variant} (engine.variant); exported are: {there}. See tunny export --help.")
     if variant in facts.variants and digest_file(file) != facts.variants[variant].get("sha256"):
         raise ModelError(f"{file}: is damaged, or was changed after its export. Export the model again, or set engine.variant: torch.")
+    choice("model", file.relative_to(folder), reason)
     return file
