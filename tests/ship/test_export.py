@@ -288,7 +288,7 @@ def shared_texts(path):
 def test_the_folder_runs_without_torch_and_transformers(exported, tmp_path):
     """In an environment that holds onnxruntime, tokenizers and numpy alone."""
     venv.create(tmp_path / "env", with_pip=False)
-    [packages] = (tmp_path / "env").glob("lib*/python*/site-packages")
+    [packages] = (tmp_path / "env").glob("lib/python*/site-packages")
     for name in ("onnxruntime", "tokenizers", "numpy"):
         for top in {file.parts[0] for file in distribution(name).files} - {"..", "__pycache__"}:
             (packages / top).symlink_to(distribution(name).locate_file(top))
