@@ -15,7 +15,9 @@ from tunny import __version__
 from tunny.cli import main, take_overrides
 from tunny.config import settings_markdown, settings_table
 
-COMMANDS = ("train", "prepare", "evaluate", "predict", "compare", "export", "push", "check", "split", "convert", "init", "config", "env")
+COMMANDS = (
+    "train", "prepare", "evaluate", "predict", "compare", "export", "bench", "push", "check", "split", "convert", "init", "config", "env",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -71,6 +71,7 @@ def make_model(family: str, vocab_size: int) -> transformers.PreTrainedModel:
         "deberta-v2": lambda: transformers.DebertaV2Config(
             **common, **positions, relative_attention=True, position_buckets=16, pos_att_type=["p2c", "c2p"], type_vocab_size=0
         ),
+        "camembert": lambda: transformers.CamembertConfig(**common, **positions, type_vocab_size=1),
         "electra": lambda: transformers.ElectraConfig(**common, **positions, embedding_size=16),
         "albert": lambda: transformers.AlbertConfig(**common, **positions, embedding_size=16),
         "mpnet": lambda: transformers.MPNetConfig(**common, **positions),
@@ -85,7 +86,14 @@ def make_model(family: str, vocab_size: int) -> transformers.PreTrainedModel:
 
 def tokenizer_kind(family: str) -> str:
     """Return the kind of tokenizer that models of a family use."""
-    kinds = {"roberta": "byte-bpe", "modernbert": "byte-bpe", "xlm-roberta": "unigram", "deberta-v2": "unigram", "albert": "unigram"}
+    kinds = {
+        "roberta": "byte-bpe",
+        "modernbert": "byte-bpe",
+        "xlm-roberta": "unigram",
+        "camembert": "unigram",
+        "deberta-v2": "unigram",
+        "albert": "unigram",
+    }
     return kinds.get(family, "wordpiece-uncased")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunny import run, seeds, ship_commands
+from tunny import model_commands, run, seeds
 from tunny.config import Config, load_config, load_file_settings
 from tunny.core.settings import Resolved
 
@@ -29,7 +29,7 @@ def predict(model: str | Path, source: str | Path, out: str | Path, *, to: str |
 
 def push(model: str | Path, repo: str, *, public: bool = False, update: bool = False) -> str:
     """Put a model folder on the Hub as `tunny push` does and return the address of its commit."""
-    return ship_commands.push(str(model), repo, public=public, update=update)
+    return model_commands.push(str(model), repo, public=public, update=update)
 
 
 def _resolved(config: str | Path | Mapping[str, Any] | Config) -> Resolved[Config]:

@@ -97,16 +97,40 @@ def compare(
     file_commands.compare(evaluations, part, out)
 
 
+Scored = Annotated[list[str] | None, typer.Option("--data", help="labelled file to score each variant on; may be given again")]
+MaxDrop = Annotated[float, typer.Option("--max-drop", min=0.0, help="points of 100 that a variant may lose against torch")]
+
+
 @app.command()
 def export(
     model: Model,
-    out: Annotated[str, typer.Option("--out", help="folder for the new model")],
-    language: Annotated[list[str], typer.Option("--trim-vocabulary", metavar="DATA", help="files of the language that the model is for")],
+    to: Annotated[str, typer.Option("--to", help="onnx: files in the model's folder")] = "onnx",
+    fp16: Annotated[bool, typer.Option("--fp16", help="half-precision variant, for GPUs")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit variant, for CPUs")] = False,
+    data: Scored = None,
+    max_drop: MaxDrop = 0.5,
+    language: Annotated[
+        list[str] | None,
+        typer.Option("--trim-vocabulary", metavar="DATA", help="instead, write the model with the vocabulary of these files"),
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", help="with --trim-vocabulary: folder for the new model")] = None,
 ) -> None:
-    """Write a model with only the vocabulary that its language needs; every answer to DATA stays the same."""
-    from tunny import config, ship_commands
+    """Write a model as ONNX files, each compared with it, scored, and refused where it loses too much; or one of fewer tokens."""
+    from tunny import config, model_commands
 
-    ship_commands.trim(model, language, out, config.load_file_settings(_flags))
+    if language or out:
+        model_commands.trim(model, language or [], out, config.load_file_settings(_flags))
+        return
+    wanted = [name for name, asked in (("fp16", fp16), ("int8", int8)) if asked]
+    model_commands.export(model, to, wanted, data or [], max_drop, config.load_file_settings(_flags))
+
+
+@app.command()
+def bench(model: Model, data: Scored = None, max_drop: MaxDrop = 0.5) -> None:
+    """Measure a model's exported variants here and choose the fastest within the allowed drop."""
+    from tunny import config, model_commands
+
+    model_commands.bench(model, data or [], max_drop, config.load_file_settings(_flags))
 
 
 @app.command()
@@ -117,9 +141,9 @@ def push(
     update: Annotated[bool, typer.Option("--update", help="put it in place of a model that is there")] = False,
 ) -> None:
     """Put a model folder on the Hub, private unless told otherwise. The token is taken from HF_TOKEN or .env."""
-    from tunny import ship_commands
+    from tunny import model_commands
 
-    ship_commands.push(model, repo, public=public, update=update)
+    model_commands.push(model, repo, public=public, update=update)
 
 
 Source = Annotated[str, typer.Argument(help="a labelled file, folder, glob or hub: name", show_default=False)]

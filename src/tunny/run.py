@@ -317,7 +317,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
         predictor = load(model, engine=given.engine, task=given.task)
         check_layout(layout, predictor.task.labels.kind)
         settings = columns_of(predictor, given.data)
-        split = _read_for(predictor, data, settings)
+        split = read_for(predictor, data, settings)
         about = About(
             ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
             page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]}, layout=layout,
@@ -327,7 +327,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
         return scores
 
 
-def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> Split:
+def read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> Split:
     """Read and encode labelled data with the labels of a model; a label that the model does not know is never right."""
     labels = predictor.task.labels
     dataset = read_splits({"data": data}, {"data": settings}, labels.kind, labels)

@@ -20,6 +20,7 @@ from tunny.tasks.settings import TaskSettings
 
 FORMAT_VERSION = 1
 MANIFEST = "tunny.json"
+VARIANTS = {"fp32": "onnx/model.onnx", "fp16": "onnx/model_fp16.onnx", "int8": "onnx/model_int8.onnx"}  # exported forms and their files
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ModelFacts:
     data: DataSettings
     precision: str
     tuned: Tuned = field(default_factory=Tuned)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each exported form its digest and its score
+    chosen: Mapping[str, str] = field(default_factory=dict)  # kind of device -> the fastest variant on one
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of tunny.json."""
@@ -44,6 +47,8 @@ class ModelFacts:
             "data": self.data.model_dump(mode="json", exclude_defaults=True),
             "precision": self.precision,
             "tuned": asdict(self.tuned),
+            "variants": dict(self.variants),
+            "chosen": dict(self.chosen),
         }
 
 
@@ -87,9 +92,9 @@ def read_facts(folder: str, loaded: Loaded, wanted: TaskSettings | None = None) 
         if wanted is not None and wanted.kind != task.kind:
             raise ModelError(f"{folder}: is a {task.kind} model; it cannot serve --task {wanted.kind}")
         encode, data = EncodeSettings(**saved["encode"]), DataSettings(**saved["data"])
-        return ModelFacts(
-            task, LabelSet(task.kind, tuple(saved["labels"])), encode, data, saved["precision"], _tuned(saved.get("tuned", {}))
-        )
+        labels, tuned = LabelSet(task.kind, tuple(saved["labels"])), _tuned(saved.get("tuned", {}))
+        variants, chosen = dict(saved.get("variants", {})), dict(saved.get("chosen", {}))
+        return ModelFacts(task, labels, encode, data, saved["precision"], tuned, variants, chosen)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: cannot be read: {error!r}") from error
 

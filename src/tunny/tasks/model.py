@@ -247,7 +247,8 @@ def _positions(config: Any) -> int | None:
         "xmod",
         "roberta-prelayernorm",
     }
-    return limit - (getattr(config, "pad_token_id", None) or 0) - 1 if config.model_type in offset else limit
+    padding = 1 if config.model_type == "mpnet" else getattr(config, "pad_token_id", None) or 0  # MPNet's is not its config's
+    return limit - padding - 1 if config.model_type in offset else limit
 
 
 def _unknown(name: str, error: Exception) -> str:
