@@ -45,7 +45,7 @@ def deal_rows(sources: Sequence[Source], places: Places, folder: Path, names: Se
             file.write("[" if as_list else "")
         for source in sources:
             for row in FORMATS[source.format].rows(source):
-                if row.line == 0:
+                if row.line == 0 and not row.problem:
                     if head is not None and head.strip() != row.raw.strip():
                         raise DataError(f"{source.where(1)}: expected the columns of the first file, found others")
                     for file in files if head is None else ():

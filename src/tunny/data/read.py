@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tunny.data.example import Example, Row
 from tunny.data.find import HUB, find_files, look_at
 from tunny.data.opening import digest
 from tunny.data.readers import conll, conllu, glue, hub, json_records, label_studio, plain, table
-from tunny.data.records import line_rows
+from tunny.data.sentences import read_sentences, sentence_rows
 from tunny.data.settings import DataSettings
 from tunny.data.source import Source, units
 
@@ -28,8 +29,8 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "conll": Format(conll.read, conll.rows, "conll"),
-    "conllu": Format(conllu.read, conllu.rows, "conllu"),
+    "conll": Format(partial(read_sentences, conll.sentences), partial(sentence_rows, conll.sentences), "conll"),
+    "conllu": Format(partial(read_sentences, conllu.sentences), partial(sentence_rows, conllu.sentences), "conllu"),
     "jsonl": Format(json_records.read, json_records.rows, "jsonl"),
     "spans": Format(json_records.read, json_records.rows, "jsonl"),
     "json": Format(json_records.read, json_records.rows, "json"),
@@ -39,7 +40,7 @@ FORMATS: dict[str, Format] = {
     "label-studio": Format(label_studio.read, label_studio.rows, "json"),
     "glue": Format(glue.read, glue.rows, "tsv"),
     "hub": Format(hub.read, lambda source: iter(()), "parquet"),
-    "text": Format(plain.read, line_rows, "txt"),
+    "text": Format(plain.read, plain.rows, "txt"),
 }
 
 

@@ -72,6 +72,11 @@ class Source:
         self.audit.take("examples")
         self.reject(line, problem, at)
 
+    def leave(self, reason: str, line: int | str, detail: str) -> None:
+        """Leave out a row that nothing is wrong with."""
+        self.audit.take("examples")
+        self.audit.drop("examples", reason, self.where(line), detail)
+
     def lines(self, *, ends: bool = False) -> Iterator[tuple[int, str]]:
         r"""Yield `(number from 1, line)`, without its end unless that is wanted; only \n and \r\n end a line."""
         with self.text() as file:

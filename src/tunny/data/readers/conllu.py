@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator
 
 from tunny.core.errors import DataError
-from tunny.data.example import Example, Row
-from tunny.data.sentences import Sentence, read_sentences, sentence_rows
+from tunny.data.sentences import Sentence
 from tunny.data.source import Source
 
 _ID = re.compile(r"[0-9]{1,9}([-.][0-9]{1,9})?$")
@@ -18,28 +17,14 @@ COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "de
 Joined = tuple[int, int, str, bool]  # a multi-word token: first word, last word, form, whether a space follows
 
 
-def read(source: Source) -> Iterator[Example]:
-    """Yield one example a sentence."""
-    source.audit.note(f"{source.path.name}: tags = {COLUMNS[_tag_column(source)]}; the other columns of CoNLL-U are not used")
-    yield from read_sentences(source, lambda: _sentences(source))
-
-
-def rows(source: Source) -> Iterator[Row]:
-    """Yield the lines of each sentence."""
-    return sentence_rows(_sentences(source))
-
-
-def _tag_column(source: Source) -> int:
-    named = "upos" if source.settings.tags is None else str(source.settings.tags).lower()
-    if named.isdigit() and int(named) < len(COLUMNS):
-        return int(named)
-    if named not in COLUMNS:
-        raise DataError(f"{source.path.name}: no column {source.settings.tags!r} (data.tags); there are: {', '.join(COLUMNS)}")
-    return COLUMNS.index(named)
-
-
-def _sentences(source: Source) -> Iterator[Sentence]:
-    tag_column = _tag_column(source)
+def sentences(source: Source) -> Iterator[Sentence]:
+    """Yield the sentences of a file."""
+    named, file = "upos" if source.settings.tags is None else str(source.settings.tags).lower(), source.path.name
+    tag = COLUMNS[int(named)] if named.isdigit() and int(named) < len(COLUMNS) else named
+    if tag not in COLUMNS:
+        raise DataError(f"{file}: no column {source.settings.tags!r} (data.tags); there are: {', '.join(COLUMNS)}")
+    source.audit.note(f"{file}: tags = {tag}; the other columns of CoNLL-U are not used")
+    tag_column = COLUMNS.index(tag)
     document: str | None = None
     documents = 0
     for block in _blocks(source.lines()):
@@ -56,7 +41,7 @@ def _sentences(source: Source) -> Iterator[Sentence]:
             key, _, value = line[1:].partition("=")
             if key.strip() in ("newdoc", "newdoc id"):
                 documents += 1
-                document = value.strip() or f"{source.path.name}#{documents}"
+                document = value.strip() or f"{file}#{documents}"
             elif key.strip() == "sent_id":
                 sentence.name = value.strip()
         if not sentence.problem:

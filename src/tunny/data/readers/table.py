@@ -14,7 +14,7 @@ from itertools import islice
 from tunny.core.errors import DataError
 from tunny.data.columns import Key
 from tunny.data.example import Example, Row
-from tunny.data.records import Numbered, read_records
+from tunny.data.records import read_records
 from tunny.data.source import Source
 
 _LIMIT = 1 << 30  # characters of a cell
@@ -30,19 +30,13 @@ def read(source: Source) -> Iterator[Example]:
         sentence, word, tag = (None if column is None else table.names[column] for column in table.words)
         about = f"each row is a word ({word}), a sentence begins where {sentence} has another value; tags = {tag}"
         source.audit.note(f"{source.path.name}: {about}")
-        settings = source.settings.model_copy(update={"tokens": None, "tags": None})
-        yield from read_records(replace(source, settings=settings), ("tokens", "tags"), table.records)
-    elif table.names:
-        yield from read_records(source, table.names, table.records)
+        source = replace(source, settings=source.settings.model_copy(update={"tokens": None, "tags": None}))
+    yield from read_records(source, table.rows)
 
 
 def rows(source: Source) -> Iterator[Row]:
-    """Yield the rows of such a file as they stand, its header as line 0, of words those of a sentence together."""
-    table = Table(source)
-    if table.has_header:
-        yield next(table.cells())._replace(line=0)
-    for group in table.groups():
-        yield Row(group[0].line, "".join(row.raw for row in group))
+    """Yield the rows of such a file, those of a sentence together."""
+    return Table(source).rows()
 
 
 def read_parquet(source: Source) -> Iterator[Example]:
@@ -54,7 +48,8 @@ def read_parquet(source: Source) -> Iterator[Example]:
     except (OSError, ValueError) as error:
         raise DataError(f"{source.path.name}: not a readable Parquet file: {error}") from error
 
-    def records(report: bool) -> Numbered:
+    def rows() -> Iterator[Row]:
+        yield Row(0, "", file.schema_arrow.names)
         number = 0
         for batch in file.iter_batches(batch_size=1024):
             try:
@@ -63,15 +58,15 @@ def read_parquet(source: Source) -> Iterator[Example]:
                 where = source.where(f"rows {number + 1} to {number + batch.num_rows}")
                 raise DataError(f"{where}: expected text in UTF-8, found byte {error.object[error.start]:#04x}") from error
             for number, record in enumerate(found, number + 1):  # noqa: B020
-                yield number, record
+                yield Row(number, "", record)
 
-    yield from read_records(source, file.schema_arrow.names, records)
+    yield from read_records(source, rows)
 
 
 class Table:
-    """A file of delimited rows: its columns, and how often one likes its records."""
+    """A file of delimited rows: its columns, and how often one likes its rows."""
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, *, by_words: bool = True):
         self.source = source
         self.delimiter = source.settings.delimiter or ("\t" if source.format == "tsv" else _sniff(source))
         self.quoted = _is_quoted(source, self.delimiter)
@@ -82,24 +77,25 @@ class Table:
         self.names: Sequence[Key] = [] if first is None else first.value if self.has_header else list(range(len(first.value)))
         if len(set(self.names)) != len(self.names):
             raise DataError(f"{source.where(1)}: two columns have the same name: {', '.join(map(str, self.names))}")
-        self.words = _word_columns(source, self.names)
+        self.words = _word_columns(source, self.names) if by_words else None
 
-    def records(self, report: bool) -> Numbered:
-        """Yield `(line, record)`; rows of another width are bad ones."""
-        for group in self.groups():
-            line = group[0].line
-            bad = next((row for row in group if self.problem(row)), None)
+    def rows(self) -> Iterator[Row]:
+        """Yield the head and the records; rows of another width are bad ones."""
+        head = next(self.cells()).raw if self.has_header else ""
+        yield Row(0, head, self.names if self.words is None else ("tokens", "tags"))
+        for group in self._groups():
+            line, raw = group[0].line, "".join([row.raw for row in group])
+            bad = next((row for row in group if self._problem(row)), None)
             if bad is not None:
-                if report:
-                    self.source.refuse(line, self.problem(bad), bad.line)
+                yield Row(line, raw, None, self._problem(bad), bad.line)
             elif self.words is None:
-                yield line, dict(zip(self.names, group[0].value, strict=True))
+                yield Row(line, raw, dict(zip(self.names, group[0].value, strict=True)))
             else:
                 _, word, tag = self.words
                 tags = None if tag is None else [row.value[tag] for row in group]
-                yield line, {"tokens": [row.value[word] for row in group], "tags": tags}
+                yield Row(line, raw, {"tokens": [row.value[word] for row in group], "tags": tags})
 
-    def problem(self, row: Row) -> str:
+    def _problem(self, row: Row) -> str:
         """Return what is wrong with a row, "" where it is a good one."""
         if row.problem or len(row.value) == len(self.names):
             return row.problem
@@ -108,7 +104,7 @@ class Table:
         advice = "Set data.delimiter or data.quoting if the file is written otherwise"
         return f"expected {len(self.names)} columns as in the first row, found {len(row.value)}{lines}. {advice}"
 
-    def groups(self) -> Iterator[list[Row]]:
+    def _groups(self) -> Iterator[list[Row]]:
         """Yield the rows of each example below the header: one, or where a row is a word those of a sentence."""
         group: list[Row] = []
         for row in islice(self.cells(), self.has_header, None):
