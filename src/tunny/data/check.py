@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tunny.data import suspects
 from tunny.data.audit import Audit
-from tunny.data.encode import Encoder
+from tunny.data.encode import Encoder, cuts
 from tunny.data.prepare import Split
 from tunny.data.rows import Ints, Rows
 from tunny.data.settings import EncodeSettings
@@ -105,20 +105,15 @@ def _windows(lengths: Mapping[str, Ints], encoder: Encoder | None) -> list[Findi
     """Return for each size of window what cutting there would lose, and how many windows are made instead."""
     settings = encoder.settings if encoder else EncodeSettings()
     one = lengths["tokens" if encoder else "words"]
-    two = lengths["second"] if encoder else np.zeros_like(one)
-    pair, long, short = two > 0, np.maximum(one, two), np.minimum(one, two)
-    special = np.where(pair, *(settings.max_tokens - encoder.room(pair=pair) for pair in (True, False))) if encoder else 0
+    both = np.stack([one, lengths["second"] if encoder else np.zeros_like(one)])
+    is_pair = both[1] > 0
+    special = (
+        np.where(is_pair, *(settings.max_tokens - encoder.room(pair=pair) for pair in (True, False))) if encoder else np.zeros_like(one)
+    )
     found = []
     for size in sorted({*WINDOWS, settings.max_tokens}):
-        room = size - special
-        beside = np.minimum(short, room // 2)  # of a pair the longer text is windowed, both where both are long
-        stride = np.minimum(settings.stride, np.where(pair, (room - beside) // 2, size // 2))
-        windows = _count(long, room - beside, stride) * _count(short, np.maximum(beside, 1), np.minimum(settings.stride, beside // 2))
-        beyond = np.maximum(one + two - room, 0)
+        beyond = np.maximum(both.sum(0) + special - size, 0)
+        windows = cuts(both, is_pair, size - special, min(settings.stride, size // 2))[2].prod(0).sum()
         row = {"size": size, "unit": "tokens" if encoder else "words", "chosen": encoder is not None and size == settings.max_tokens}
-        found.append({**row, "longer": int((beyond > 0).sum()), "beyond": int(beyond.sum()), "windows": int(windows.sum())})
+        found.append({**row, "longer": int((beyond > 0).sum()), "beyond": int(beyond.sum()), "windows": int(windows)})
     return found
-
-
-def _count(length: Ints, room: Ints, stride: Ints) -> Ints:
-    return np.asarray(1 + -(-np.maximum(length - room, 0) // np.maximum(room - stride, 1)))

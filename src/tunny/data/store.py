@@ -70,18 +70,19 @@ def to_rows(examples: Sequence[Example], schema: pa.Schema = EXAMPLES) -> pa.Rec
 
 def from_rows(batch: pa.RecordBatch) -> list[Example]:
     """Return the examples of an Arrow batch; columns that it lacks are as if empty."""
-    return [
-        Example(
-            row["id"], row["text"],
-            spans=None if row["spans"] is None else tuple(Span(**span) for span in row["spans"]),
-            labels=None if row["labels"] is None else tuple(row["labels"]),
-            score=row["score"], text_b=row["text_b"], document=row.get("document"),
-            words=None if row["word_starts"] is None else tuple(zip(row["word_starts"], row["word_ends"], strict=True)),
-            meta=json.loads(row["meta"]) if row.get("meta") else {},
-            origin=Origin(row["file"], row["line"]) if row.get("file", -1) >= 0 else None,
-        )
-        for row in batch.to_pylist()
-    ]  # fmt: skip
+    found = []
+    for row in batch.to_pylist():
+        get = row.get
+        spans, labels, starts = get("spans"), get("labels"), get("word_starts")
+        found.append(
+            Example(
+                get("id", ""), row["text"], None if spans is None else tuple([Span(**span) for span in spans]),
+                None if labels is None else tuple(labels), get("score"), get("text_b"), get("document"),
+                None if starts is None else tuple(zip(starts, row["word_ends"], strict=True)),
+                json.loads(row["meta"]) if get("meta") else {}, Origin(row["file"], row["line"]) if get("file", -1) >= 0 else None,
+            )
+        )  # fmt: skip
+    return found
 
 
 def list_lengths(column: pa.ListArray) -> NDArray[np.int32]:
