@@ -89,13 +89,8 @@ def read(
         yield example
     audit.settle()
     if not number and labels_needed:
-        raise DataError(f"{', '.join(paths)}: no example left" + _why(audit))
-
-
-def _why(audit: Audit) -> str:
-    if not audit.flow("examples").taken:
-        return "; the file is empty"
-    return "; " + ", ".join(f"{kind}: {audit.counts[kind]} ({listed[0]['detail']})" for kind, listed in audit.events.items())
+        why = ", ".join(f"{kind}: {audit.counts[kind]} ({listed[0]['detail']})" for kind, listed in audit.events.items())
+        raise DataError(f"{', '.join(paths)}: no example left; {why if audit.flow('examples').taken else 'the file is empty'}")
 
 
 def read_all(found: Iterator[Source]) -> Iterator[Example]:

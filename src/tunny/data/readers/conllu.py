@@ -7,6 +7,7 @@ words and are counted. Tags are UPOS unless `data.tags` names another column. So
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 
 from tunny.core.errors import DataError
 from tunny.data.sentences import Sentence
@@ -27,7 +28,10 @@ def sentences(source: Source) -> Iterator[Sentence]:
     tag_column = COLUMNS.index(tag)
     document: str | None = None
     documents = 0
-    for block in _blocks(source.lines()):
+    for blank, lines in groupby(source.lines(), lambda numbered: not numbered[1].strip()):
+        if blank:
+            continue
+        block = list(lines)
         sentence = Sentence(block[0][0], raw=[line for _, line in block])
         joined: list[Joined] = []
         for number, line in block:
@@ -48,19 +52,6 @@ def sentences(source: Source) -> Iterator[Sentence]:
             _join(sentence, joined)
         if not all(line.startswith("#") for line in sentence.raw):
             yield sentence
-
-
-def _blocks(lines: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
-    """Yield the numbered lines that stand between blank ones."""
-    block: list[tuple[int, str]] = []
-    for numbered in lines:
-        if numbered[1].strip():
-            block.append(numbered)
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
 
 
 def _take(sentence: Sentence, joined: list[Joined], number: int, line: str, tag_column: int) -> None:
