@@ -53,33 +53,30 @@ class _Reader:
             except ValueError:
                 continue
 
-    def _cell(self, record: Record, what: str) -> Any:
-        return record.get(self.columns.get(what))
-
     def read(self, line: int, record: Record) -> Iterator[Example]:
         """Yield the example of one record, if it is a good one."""
-        source, cell = self.source, self._cell
+        source, get, key = self.source, record.get, self.columns.get
         where = source.where(line)
         if not self.late.isdisjoint(record):
             late = ", ".join(str(key) for key in record if key in self.late)
             source.audit.event("keys that come too late", where, f"{late}: the columns were chosen by the first rows")
-        wanted, answer = source.settings.language, cell(record, "answer")
-        if wanted is not None and (language := cell(record, "language")) != wanted:
+        wanted, answer = source.settings.language, get(key("answer"))
+        if wanted is not None and (language := get(key("language"))) != wanted:
             source.leave("other languages", line, f"{language!r}")
             return
         if answer in ("reject", "ignore"):
             source.leave("not accepted", line, f"the annotator's answer is {answer!r}")
             return
-        if relations := cell(record, "relations"):
+        if relations := get(key("relations")):
             number = len(relations) if isinstance(relations, list) else 1
             source.audit.take("relations", number)
             source.audit.drop("relations", "relations not used", where, f"{number} relations", number)
-        name, document = (None if value in (None, "") else str(value) for value in (cell(record, "id"), cell(record, "document")))
+        name, document = (None if value in (None, "") else str(value) for value in (get(key("id")), get(key("document"))))
         try:
             if "tokens" not in self.columns:
                 yield from source.accept(line, self._example(line, name or where, record, document))
                 return
-            tokens = as_list(cell(record, "tokens"), "tokens")
+            tokens = as_list(get(key("tokens")), "tokens")
             tags = self._tags(record, where) if source.labels_needed and "tags" in self.columns else None
             entities = self._entities(record, len(tokens)) if source.labels_needed and "spans" in self.columns else None
             yield from read_sentence(source, line, name or where, tokens, tags, self.scheme, document, entities=entities)
@@ -88,7 +85,7 @@ class _Reader:
 
     def _entities(self, record: Record, num_tokens: int) -> list[WordSpan]:
         """Return entities given as [first token, last token, label], as GLiNER has them."""
-        found = [WordSpan(*span) for span in as_spans(self._cell(record, "spans"))]
+        found = [WordSpan(*span) for span in as_spans(record.get(self.columns.get("spans")))]
         for first, last, label in found:
             if not 0 <= first <= last < num_tokens:
                 raise ValueError(f"expected an entity of tokens 0 to {num_tokens - 1}, found {first}-{last} ({label})")
@@ -96,7 +93,7 @@ class _Reader:
 
     def _tags(self, record: Record, where: str = "") -> list[str]:
         """Return the tags of a record as names; where a place is given, count those that `data.labels` leaves out."""
-        values = as_list(self._cell(record, "tags"), "tags")
+        values = as_list(record.get(self.columns.get("tags")), "tags")
         try:
             found = [self._names[value] for value in values]
         except (KeyError, TypeError):
@@ -120,19 +117,19 @@ class _Reader:
 
     def _example(self, line: int, name: str, record: Record, document: str | None) -> Example:
         """Return the example of a record that has a text; its labels are None where their cell is empty."""
-        source, cell = self.source, self._cell
-        text, second, meta, words = as_text(cell(record, "text"), "text"), cell(record, "text_b"), as_meta(cell(record, "meta")), None
+        source, get, key = self.source, record.get, self.columns.get
+        text, second, meta, words = as_text(get(key("text")), "text"), get(key("text_b")), as_meta(get(key("meta"))), None
         if meta or "words" in self.columns:
             words = as_ranges(meta.get("words"), text)
             if words is not None:
                 del meta["words"]
             else:
-                words = as_ranges(cell(record, "words"), text)
+                words = as_ranges(get(key("words")), text)
             document = document or as_text(meta.pop("document", None), "the document") or None
         spans: tuple[Span, ...] | None = None
         labels: tuple[str, ...] | None = None
         score = None
-        value = cell(record, "spans" if source.for_tokens else "label") if source.labels_needed else None
+        value = get(key("spans" if source.for_tokens else "label")) if source.labels_needed else None
         if source.labels_needed and "words" in self.columns and "tags" in self.columns:
             tags = self._tags(record)
             if words is None or len(words) != len(tags):

@@ -28,7 +28,7 @@ def rows(source: Source) -> Iterator[Row]:
         if record is None and row.at is None:
             found = shown(row.raw.removesuffix("\n") if problem else row.value)
             problem = f"expected a JSON object, found {found}" + (f" ({problem})" if problem else "")
-        yield row._replace(value=record, problem=source.bad_byte(row.raw) or problem)
+        yield Row(row.line, row.raw, record, source.bad_byte(row.raw) or problem, row.at)
 
 
 def list_elements(source: Source) -> Iterator[Row]:

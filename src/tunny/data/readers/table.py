@@ -88,7 +88,7 @@ class Table:
             return
         for row in cells:
             problem = self._problem(row)
-            yield row._replace(value=None if problem else dict(zip(self.names, row.value, strict=True)), problem=problem)
+            yield Row(row.line, row.raw, None if problem else dict(zip(self.names, row.value, strict=True)), problem)
 
     def _problem(self, row: Row) -> str:
         """Return what is wrong with a row, "" where it is a good one."""
