@@ -3,7 +3,7 @@
 The usual names are those of Hugging Face's example scripts and data sets, of GLUE, PyMarlin, spaCy, Prodigy, Doccano and GLiNER.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tunny.core.errors import DataError, did_you_mean
 from tunny.data.source import Source
@@ -51,20 +51,8 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
     }  # fmt: skip
     if not source.for_tokens:
         found |= {"label": pick("label", *_LABEL[source.kind]), "text_b": pick("text_b", *(_TEXT_B if wanted.text is None else ()))}
-    elif {"text", "words", "tags"} <= set(lower) and wanted.tokens is None:  # as predictions of pos are
-        found |= {"words": pick("", "words"), "tags": pick("tags", "tags")}
     else:
-        usual = () if wanted.text is not None else ("sentence",) if {"sentence", "slot"} <= set(lower) else _TOKENS
-        tokens = pick("tokens", *usual)
-        tags = pick("tags", f"{source.kind}_tags", "tags", "labels", source.kind, "slot", "tag")
-        if tokens is None:
-            found["spans"] = None if source.kind == "pos" else pick("label", *_SPANS)  # a part of speech is a word's
-        elif tokens == lower.get("tokenized_text") and wanted.tags is None:
-            found |= {"tokens": tokens, "spans": pick("label", "ner"), "text": None}
-        elif tags is not None or found["text"] is None:
-            found |= {"tokens": tokens, "tags": tags, "text": None}
-        else:
-            found |= {"spans": pick("label", *_SPANS), "words": tokens}  # Prodigy's tokens say where the words are
+        found |= _for_tokens(source, lower, pick)
     columns: Columns = {name: key for name, key in found.items() if key is not None}
     nothing = columns.keys().isdisjoint(("text", "tokens")) and wanted.text is None and wanted.tokens is None
     free = [key for key in keys if key not in columns.values()]
@@ -89,3 +77,19 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
     said = ", ".join(f"{name} = {key}" for name, key in columns.items())
     source.audit.note(f"{file}: columns {said}" + (f"; not used: {others}" if others else ""))
     return columns
+
+
+def _for_tokens(source: Source, lower: Mapping[str, Key], pick: Callable[..., Key | None]) -> dict[str, Key | None]:
+    """Return what tells words, tags and spans; of a text beside tokens that have tags the tokens are taken."""
+    wanted, kind = source.settings, source.kind
+    if {"text", "words", "tags"} <= set(lower) and wanted.tokens is None:  # as predictions of pos are
+        return {"words": pick("", "words"), "tags": pick("tags", "tags")}
+    usual = () if wanted.text is not None else ("sentence",) if {"sentence", "slot"} <= set(lower) else _TOKENS
+    tokens, tags = pick("tokens", *usual), pick("tags", f"{kind}_tags", "tags", "labels", kind, "slot", "tag")
+    if tokens is None:
+        return {"spans": None if kind == "pos" else pick("label", *_SPANS)}  # a part of speech is a word's
+    if tokens == lower.get("tokenized_text") and wanted.tags is None:
+        return {"tokens": tokens, "spans": pick("label", "ner"), "text": None}
+    if tags is not None or pick("text", *_TEXT) is None:
+        return {"tokens": tokens, "tags": tags, "text": None}
+    return {"spans": pick("label", *_SPANS), "words": tokens}  # Prodigy's tokens say where the words are

@@ -1,6 +1,7 @@
 """Rows as they stand in their files: dealt to new files of the same format, or quoted with the reason why they were left out."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import count
@@ -79,11 +80,11 @@ def _deal_parquet(sources: Sequence[Source], places: Places, paths: Sequence[Pat
 
 def quoted(sources: Iterable[Source], rejected: Iterable[tuple[int, int, str]]) -> Iterator[str]:
     """Yield a JSON line for each rejected row: file, line, reason, and the row as it stands (null where none was to be had)."""
-    by_file: dict[int, dict[int, list[str]]] = {}
+    by_file: defaultdict[int, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for number, line, reason in rejected:
-        by_file.setdefault(number, {}).setdefault(line, []).append(reason)
+        by_file[number][line].append(reason)
     for source in sources:
-        wanted = by_file.get(source.number, {})
+        wanted = by_file[source.number]
         found = {row.line: row.raw for row in FORMATS[source.format].rows(source) if row.line in wanted} if wanted else {}
         for line, reasons in sorted(wanted.items()):
             for reason in reasons:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from tunny.core.errors import DataError, did_you_mean
 from tunny.data.audit import Audit
@@ -89,21 +89,16 @@ class Source:
         try:
             with open_text(self.path, self.encoding, "strict" if self.settings.on_error == "stop" else ESCAPE, newline) as file:
                 yield file
-        except UnicodeError as error:
-            self._wrong_encoding(error)
-
-    def _wrong_encoding(self, error: UnicodeError) -> NoReturn:
-        """Say the line that cannot be decoded: files are decoded a block at a time, so the line is looked for again."""
-        decoder = codecs.getincrementaldecoder(self.encoding)()
-        number = 0
-        with open_bytes(self.path) as file, contextlib.suppress(UnicodeError):
-            for number, line in enumerate(file, start=1):  # noqa: B007
-                decoder.decode(line)
-        found = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else "something else"
-        raise DataError(
-            f"{self.where(number)}: expected {self.encoding.removesuffix('-sig')} text, found {found}. Set data.encoding, for example "
-            "cp1252 or latin-1 for files from Windows, or data.on_error: quarantine to leave such rows out."
-        ) from error
+        except UnicodeError as error:  # of a block, so the line is looked for again
+            number, decoder = 0, codecs.getincrementaldecoder(self.encoding)()
+            with open_bytes(self.path) as raw, contextlib.suppress(UnicodeError):
+                for number, line in enumerate(raw, start=1):  # noqa: B007
+                    decoder.decode(line)
+            found = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else "something else"
+            raise DataError(
+                f"{self.where(number)}: expected {self.encoding.removesuffix('-sig')} text, found {found}. Set data.encoding, for example "
+                "cp1252 or latin-1 for files from Windows, or data.on_error: quarantine to leave such rows out."
+            ) from error
 
     def accept(self, line: int, example: Example, at: int | str | None = None) -> Iterator[Example]:
         """Yield the example if it is good, repaired where a stated rule says so; account for it in any case, at `at` where its place has a name."""
