@@ -17,7 +17,8 @@ from tunny.data.example import Example, Row
 from tunny.data.find import HUB, find_files, look_at
 from tunny.data.labels import given_names
 from tunny.data.opening import digest
-from tunny.data.readers import conll, conllu, glue, hub, json_records, label_studio, plain, table
+from tunny.data.readers import conll, conllu, glue, hub, json_records, label_studio, label_studio_shapes, plain, table
+from tunny.data.records import read_records
 from tunny.data.sentences import read_sentences, sentence_rows
 from tunny.data.settings import DataSettings, Kind
 from tunny.data.source import Source, units
@@ -42,13 +43,13 @@ class Format:
 FORMATS: dict[str, Format] = {
     "conll": Format(partial(read_sentences, conll.sentences), "conll", partial(sentence_rows, conll.sentences)),
     "conllu": Format(partial(read_sentences, conllu.sentences), "conllu", partial(sentence_rows, conllu.sentences)),
-    "jsonl": Format(json_records.read, "jsonl", json_records.rows),
-    "spans": Format(json_records.read, "jsonl", json_records.rows),
-    "json": Format(json_records.read, "json", json_records.rows),
+    "jsonl": Format(partial(read_records, json_records.rows), "jsonl", json_records.rows),
+    "spans": Format(partial(read_records, json_records.rows), "jsonl", json_records.rows),
+    "json": Format(partial(read_records, json_records.rows), "json", json_records.rows),
     "csv": Format(table.read, "csv", table.rows),
     "tsv": Format(table.read, "tsv", table.rows),
     "parquet": Format(table.read_parquet, "parquet"),
-    "label-studio": Format(label_studio.read, "json", label_studio.rows),
+    "label-studio": Format(label_studio.read, "json", label_studio_shapes.tasks),
     "glue": Format(glue.read, "tsv", glue.rows),
     "hub": Format(hub.read, "parquet"),
     "text": Format(plain.read, "txt", plain.rows),

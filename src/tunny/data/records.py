@@ -21,12 +21,12 @@ LOOKED_AT = 100  # records whose keys are the columns, where no head names these
 _TAGS = 10_000  # tags whose names are kept at hand
 
 
-def read_records(source: Source, rows: Callable[[], Iterator[Row]]) -> Iterator[Example]:
-    """Yield the examples of all records; `rows()` starts from the first, which may be a head with the names of columns."""
-    first = list(islice((row for row in rows() if not row.problem), LOOKED_AT))
+def read_records(rows: Callable[[Source], Iterator[Row]], source: Source) -> Iterator[Example]:
+    """Yield the examples of all records of a file; the first of its rows may be a head with the names of columns."""
+    first = list(islice((row for row in rows(source) if not row.problem), LOOKED_AT))
     keys = list(first[0].value if first and not first[0].line else dict.fromkeys(key for row in first for key in row.value))
     reader = _Reader(source, keys, rows) if keys else None
-    for row in rows():
+    for row in rows(source):
         if row.problem or (row.line and reader is None):
             source.refuse(row.line, row.problem or "expected a JSON object with a text, found {}", row.at)
         elif row.line and reader is not None:
@@ -36,13 +36,13 @@ def read_records(source: Source, rows: Callable[[], Iterator[Row]]) -> Iterator[
 class _Reader:
     """Turns the records of one source into examples; holds the columns and the tag scheme found for it."""
 
-    def __init__(self, source: Source, keys: list[Any], rows: Callable[[], Iterator[Row]]):
+    def __init__(self, source: Source, keys: list[Any], rows: Callable[[Source], Iterator[Row]]):
         self.source, self.columns = source, find_columns(source, keys)
         self.late = USUAL.difference(keys)  # usual keys that the columns were not chosen from
         self._names: dict[int | str, str] = {}  # of the tags met so far
         self._unnamed: set[int | str] = set()  # those that data.labels leaves out
         tagged = "tags" in self.columns and source.for_tokens
-        self.scheme: Scheme = find_scheme(source, self._all_tags(rows())) if tagged else "none"
+        self.scheme: Scheme = find_scheme(source, self._all_tags(rows(source))) if tagged else "none"
 
     def _all_tags(self, rows: Iterator[Row]) -> Iterator[list[str]]:
         """Yield the tags of all records that have good ones; the reading pass reports the others with their place."""

@@ -53,7 +53,7 @@ def read(source: Source) -> Iterator[Example]:
         what = f"{name}'s columns {', '.join(wanted)}"
         raise DataError(f"{source.where(1)}: expected {what}, found {', '.join(columns)}. Test files hold no labels")
     source = replace(source, settings=source.settings.model_copy(update={"text": text, "text_b": text_b, "label": label}))
-    yield from read_records(source, lambda: rows(source))
+    yield from read_records(rows, source)
 
 
 def rows(source: Source) -> Iterator[Row]:

@@ -25,13 +25,13 @@ def read(source: Source) -> Iterator[Example]:
     data = _load(source.path)
     named = {name: feature for name, feature in data.features.items() if _has_names(feature)}
 
-    def rows() -> Iterator[Row]:
+    def rows(_: Source) -> Iterator[Row]:
         yield Row(0, "", data.column_names)
         found = (row for table in data.with_format("arrow").iter(1000) for row in table.to_pylist())
         for number, row in enumerate(found, 1):
             yield Row(number, "", row | {name: _by_name(row[name], feature) for name, feature in named.items()})
 
-    yield from read_records(source, rows)
+    yield from read_records(rows, source)
 
 
 def digest(path: Path) -> str:

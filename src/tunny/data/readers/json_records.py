@@ -9,19 +9,13 @@ from collections.abc import Iterator
 from tunny.core.errors import DataError
 from tunny.data.cells import shown
 from tunny.data.columns import TEXTS
-from tunny.data.example import Example, Row
+from tunny.data.example import Row
 from tunny.data.json_stream import JSONProblem, as_record, elements, loads, parsed
-from tunny.data.records import read_records
 from tunny.data.source import Source
 
 
-def read(source: Source) -> Iterator[Example]:
-    """Yield one example an object; its line is its line, in a list its number, from 1."""
-    return read_records(source, lambda: rows(source))
-
-
 def rows(source: Source) -> Iterator[Row]:
-    """Yield the record of each line that is not blank, or of each element of the list."""
+    """Yield the record of each line that is not blank, or of each element of the list by its number, from 1."""
     lines = (parsed(number, line, "\n") for number, line in source.lines() if line.strip())
     for row in list_elements(source) if source.format == "json" else lines:
         record, problem = as_record(row.value), row.problem

@@ -39,11 +39,6 @@ def read(source: Source) -> Iterator[Example]:
         source.audit.note(f"{source.path.name}: {reader.agreement.note()}")
 
 
-def rows(source: Source) -> Iterator[Row]:
-    """Yield the text of each task; of a table all its rows, after the head."""
-    return tasks(source)
-
-
 class _Reader:
     """What is known of a file while its tasks pass."""
 

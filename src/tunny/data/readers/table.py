@@ -30,7 +30,7 @@ def read(source: Source) -> Iterator[Example]:
         about = f"each row is a word ({word}), a sentence begins where {sentence} has another value; tags = {tag}"
         source.audit.note(f"{source.path.name}: {about}")
         source = replace(source, settings=source.settings.model_copy(update={"tokens": None, "tags": None}))
-    yield from read_records(source, table.rows)
+    yield from read_records(lambda _: table.rows(), source)
 
 
 def rows(source: Source) -> Iterator[Row]:
@@ -47,7 +47,7 @@ def read_parquet(source: Source) -> Iterator[Example]:
     except (OSError, ValueError) as error:
         raise DataError(f"{source.path.name}: not a readable Parquet file: {error}") from error
 
-    def rows() -> Iterator[Row]:
+    def rows(_: Source) -> Iterator[Row]:
         yield Row(0, "", file.schema_arrow.names)
         number = 0
         for batch in file.iter_batches(batch_size=1024):
@@ -59,7 +59,7 @@ def read_parquet(source: Source) -> Iterator[Example]:
             for number, record in enumerate(found, number + 1):  # noqa: B020
                 yield Row(number, "", record)
 
-    yield from read_records(source, rows)
+    yield from read_records(rows, source)
 
 
 class Table:
