@@ -85,7 +85,7 @@ def quoted(sources: Iterable[Source], rejected: Iterable[tuple[int, int, str]]) 
         by_file[number][line].append(reason)
     for source in sources:
         wanted = by_file[source.number]
-        found = {row.line: row.raw for row in FORMATS[source.format].rows(source) if row.line in wanted} if wanted else {}
+        found = {row.line: row.raw for row in FORMATS[source.format].rows(source) if row.raw and row.line in wanted} if wanted else {}
         for line, reasons in sorted(wanted.items()):
             for reason in reasons:
                 entry = {"file": source.path.name, "line": line, "reason": reason, "row": found.get(line)}
