@@ -20,19 +20,18 @@ from tunny.core.settings import Resolved
 from tunny.core.signals import watch_signals
 from tunny.data.audit import Audit
 from tunny.data.check import check as find_everything
+from tunny.data.check import lines
 from tunny.data.encode import Encoder
 from tunny.data.example import Example, Origin
 from tunny.data.find import HUB, find_files, require_other_file, split_files
-from tunny.data.guess import find_kind
 from tunny.data.labels import given_names
 from tunny.data.prepare import Dataset, Split, read_splits
 from tunny.data.raw import deal_rows, quoted
-from tunny.data.read import FORMATS, read, sources
+from tunny.data.read import FORMATS, find_kind, read, sources
 from tunny.data.settings import TOKEN_KINDS, DataSettings, EncodeSettings, Kind
 from tunny.data.source import Source
 from tunny.data.split import SPLITS, check_ratios, deal, documents_of, report
 from tunny.data.suspects import surplus
-from tunny.data.verdicts import lines
 from tunny.data.write import FORMATS as WRITTEN
 from tunny.data.write import write_examples
 from tunny.evaluation.compare import compare_all, find_evaluation

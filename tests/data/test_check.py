@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from tests.data.checking import checked, entities, said
 from tests.data.reading import written
 from tests.tiny import make_tokenizer
-from tunny.data.check import check
+from tunny.data.check import check, lines
 from tunny.data.encode import Encoder
 from tunny.data.prepare import encode_splits, read_splits
 from tunny.data.settings import DataSettings, EncodeSettings
-from tunny.data.verdicts import lines
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).filter(str.strip)
 

@@ -38,7 +38,7 @@ def columns_of(folder, keys, kind, settings):
 def test_columns_are_found_by_settings_names_and_place(name, tmp_path):
     keys, kind, settings, expected = FOUND[name]
     columns, _ = columns_of(tmp_path, keys.split(), kind, settings)
-    assert {what: key for what, key in vars(columns).items() if key is not None} == expected
+    assert columns == expected
 
 
 def test_what_was_chosen_is_said_and_what_is_not_used(tmp_path):
@@ -54,7 +54,7 @@ def test_the_choice_by_place_is_said(tmp_path):
 @pytest.mark.parametrize(("text", "label"), [(0, 1), (1, 0)])
 def test_numbered_columns_may_be_the_first_ones(text, label, tmp_path):
     columns, _ = columns_of(tmp_path, [0, 1, 2], "classify", {"text": text, "label": label, "header": False})
-    assert (columns.text, columns.label) == (text, label)
+    assert (columns["text"], columns["label"]) == (text, label)
 
 
 NONE = {

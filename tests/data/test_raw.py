@@ -91,3 +91,11 @@ def test_a_quarantined_row_is_quoted_with_its_reason(tmp_path):
     assert "expected a JSON object" in first["reason"]
     assert (second["line"], second["row"]) == (3, '{"text": "two", "label": null}\n')
     assert "no label" in second["reason"]
+
+
+def test_what_cannot_be_read_to_its_end_has_no_row_to_quote(tmp_path):
+    path = written(tmp_path, "a.json", '[{"text": "one", "label": "x"}, {"text"')
+    read = Reading(path, "classify", on_error="quarantine")
+    found = list(sources([str(path)], DataSettings(on_error="quarantine"), "classify", Audit(), None, True))
+    (entry,) = map(json.loads, quoted(found, read.audit.rejected))
+    assert (entry["line"], entry["row"]) == (0, None)

@@ -180,7 +180,9 @@ def resolve(model: type[M], layers: Sequence[Layer], shorthands: Mapping[str, An
         for key, value in layer.values.items():
             if key in shorthands and value is not None and not isinstance(value, dict):
                 value = shorthands[key](value)
-            written = _merge(written, _nested(key, value))
+            for name in reversed(key.split(".")):  # a label such as `U.S.` inside the value stays whole
+                value = {name: value}
+            written = _merge(written, value)
     sections = {name for name, info in model.model_fields.items() if models_in(info.annotation)}
     written = {key: value for key, value in written.items() if value is not None or key not in sections}
     missing: list[tuple[str, str]] = []
@@ -194,13 +196,6 @@ def resolve(model: type[M], layers: Sequence[Layer], shorthands: Mapping[str, An
     if problems or settings is None:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     return Resolved(settings, keep_written(settings.model_dump(mode="json"), written))
-
-
-def _nested(key: str, value: Any) -> Any:
-    """Return a value inside mappings under its dotted name: a label such as `U.S.` inside the value stays whole."""
-    for name in reversed(key.split(".")):
-        value = {name: value}
-    return value
 
 
 def _merge(below: Any, above: Any) -> Any:

@@ -5,7 +5,7 @@ report. Things that flow through (examples, spans, tokens ...) are counted where
 different places of the code, and `settle` asserts that in = kept + repaired + dropped.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ class Audit:
     counts: Counter[str] = field(default_factory=Counter)
     events: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # automatic choices with their reasons
-    flows: dict[str, Flow] = field(default_factory=dict)
+    flows: defaultdict[str, Flow] = field(default_factory=lambda: defaultdict(Flow))
     rejected: list[tuple[int, int, str]] = field(default_factory=list)  # file, line and reason of every row left out
 
     def count(self, what: str, number: int = 1) -> None:
@@ -58,8 +58,6 @@ class Audit:
 
     def flow(self, unit: str) -> Flow:
         """Return the flow of a kind of thing, such as examples or spans."""
-        if unit not in self.flows:
-            self.flows[unit] = Flow()
         return self.flows[unit]
 
     def take(self, unit: str, number: int = 1) -> None:
@@ -94,8 +92,8 @@ class Audit:
         lost = [(unit, kind, number) for unit, flow in self.flows.items() for kind, number in flow.dropped.items()]
         return sum(number for unit, kind, number in lost if kind not in ASKED and (unit not in FOREIGN or kind in UNREADABLE))
 
-    def add(self, other: "Audit") -> None:
-        """Take over all that another audit holds."""
+    def add(self, other: "Audit") -> "Audit":
+        """Take over all that another audit holds, and return both in one."""
         self.counts.update(other.counts)
         for kind, listed in other.events.items():
             mine = self.events.setdefault(kind, [])
@@ -103,19 +101,16 @@ class Audit:
         for text in other.notes:
             self.note(text)
         for unit, flow in other.flows.items():
-            mine_flow = self.flow(unit)
-            mine_flow.taken += flow.taken
-            mine_flow.given += flow.given
-            mine_flow.repaired.update(flow.repaired)
-            mine_flow.dropped.update(flow.dropped)
+            own = self.flows[unit]
+            self.flows[unit] = Flow(
+                own.taken + flow.taken, own.given + flow.given, own.repaired + flow.repaired, own.dropped + flow.dropped
+            )
         self.rejected += other.rejected
+        return self
 
     def joined(self, other: "Audit") -> "Audit":
         """Return both in one."""
-        joint = Audit()
-        joint.add(self)
-        joint.add(other)
-        return joint
+        return Audit().add(self).add(other)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is saved; `rejected` goes to the quarantine file instead."""
@@ -128,11 +123,11 @@ class Audit:
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> "Audit":
         """Read what `to_json` gave."""
-        flows = {
-            unit: Flow(flow["in"], flow["kept"] + sum(flow["repaired"].values()), Counter(flow["repaired"]), Counter(flow["dropped"]))
-            for unit, flow in saved["flows"].items()
-        }
-        return cls(Counter(saved["counts"]), saved["events"], saved["notes"], flows)
+        found = cls(Counter(saved["counts"]), saved["events"], saved["notes"])
+        for unit, flow in saved["flows"].items():
+            repaired = Counter[str](flow["repaired"])
+            found.flows[unit] = Flow(flow["in"], flow["kept"] + repaired.total(), repaired, Counter(flow["dropped"]))
+        return found
 
     def told(self, name: str) -> list[str]:
         """Return what a command says of what it read: the automatic choices, then the totals and events."""

@@ -1,25 +1,25 @@
-"""What `tunny check` finds: facts of labels and lengths, and all suspects, in one JSON-able mapping.
+"""What `tunny check` finds: facts of labels and lengths, and all suspects, in one JSON-able mapping, and what they mean in words.
 
-`verdicts.py` puts it into words and `templates/check.html` on a page. Counts are of everything, lists hold the first 50
+The sentences stand in `templates/verdicts.txt`, the page in `templates/check.html`. Counts are of everything, lists hold the first 50
 of their kind.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tunny.core.page import render, table
 from tunny.data import suspects
 from tunny.data.audit import Audit
-from tunny.data.encode import Encoder
+from tunny.data.encode import Encoder, cuts
 from tunny.data.prepare import Split
 from tunny.data.rows import Ints, Rows
 from tunny.data.settings import EncodeSettings
 from tunny.data.similar import similar_groups
 from tunny.data.survey import PLACES, Survey, excerpt, survey
-from tunny.data.verdicts import verdicts
 
 RARE = 10  # examples in training below which a label is hardly learnt
 WINDOWS = (64, 128, 256, 512)
@@ -27,6 +27,17 @@ BINS = 24
 MEASURES = {
     "words": "words of a text", "tokens": "tokens of a text", "characters": "characters of a text",
     "span words": "words of a span", "span characters": "characters of a span", "scores": "score",
+}  # fmt: skip
+
+LEVELS = {"problem": "!!", "warning": "! ", "note": "- ", "fine": "ok"}
+IMBALANCE = 20  # times the rarest label that the commonest has before it is said
+REPEATS = 0.01  # share of rows that repeat others from which it is a warning
+LABELS, SHOWN = 12, 2  # labels in the terminal's table; suspects of each kind, and places of each
+DOUBTED = 5  # doubts of a model, of each kind
+WHAT, TEXT = 24, 60  # characters of them in a table
+SUSPECTS = {
+    "shared_documents": "document in several splits", "conflicts": "same text, other labels", "copies": "same text",
+    "near_copies": "nearly the same text", "odd_labels": "unusual label", "missing_labels": "label missing?", "encoding": "",
 }  # fmt: skip
 
 Findings = dict[str, Any]
@@ -68,9 +79,6 @@ def check(
     return {"verdicts": verdicts(findings), **findings}
 
 
-# -- labels and lengths ------------------------------------------------------------------------------------------------
-
-
 def _size(split: Split, seen: Survey) -> Findings:
     measured = {name: int(sum(part.sum() for part in seen.lengths[name])) for name in ("words", "tokens", "characters")}
     spans = sum(map(len, seen.lengths["span words"]))
@@ -108,20 +116,60 @@ def _windows(lengths: Mapping[str, Ints], encoder: Encoder | None) -> list[Findi
     """Return for each size of window what cutting there would lose, and how many windows are made instead."""
     settings = encoder.settings if encoder else EncodeSettings()
     one = lengths["tokens" if encoder else "words"]
-    two = lengths["second"] if encoder else np.zeros_like(one)
-    pair, long, short = two > 0, np.maximum(one, two), np.minimum(one, two)
-    special = np.where(pair, *(settings.max_tokens - encoder.room(pair=pair) for pair in (True, False))) if encoder else 0
+    both = np.stack([one, lengths["second"] if encoder else np.zeros_like(one)])
+    is_pair = both[1] > 0
+    special = (
+        np.where(is_pair, *(settings.max_tokens - encoder.room(pair=pair) for pair in (True, False))) if encoder else np.zeros_like(one)
+    )
     found = []
     for size in sorted({*WINDOWS, settings.max_tokens}):
-        room = size - special
-        beside = np.minimum(short, room // 2)  # of a pair the longer text is windowed, both where both are long
-        stride = np.minimum(settings.stride, np.where(pair, (room - beside) // 2, size // 2))
-        windows = _count(long, room - beside, stride) * _count(short, np.maximum(beside, 1), np.minimum(settings.stride, beside // 2))
-        beyond = np.maximum(one + two - room, 0)
+        beyond = np.maximum(both.sum(0) + special - size, 0)
+        windows = cuts(both, is_pair, size - special, min(settings.stride, size // 2))[2].prod(0).sum()
         row = {"size": size, "unit": "tokens" if encoder else "words", "chosen": encoder is not None and size == settings.max_tokens}
-        found.append({**row, "longer": int((beyond > 0).sum()), "beyond": int(beyond.sum()), "windows": int(windows.sum())})
+        found.append({**row, "longer": int((beyond > 0).sum()), "beyond": int(beyond.sum()), "windows": int(windows)})
     return found
 
 
-def _count(length: Ints, room: Ints, stride: Ints) -> Ints:
-    return np.asarray(1 + -(-np.maximum(length - room, 0) // np.maximum(room - stride, 1)))
+def verdicts(findings: Findings) -> list[dict[str, str]]:
+    """Return what is wrong, suspicious, good to know and well: the level, the findings that it is about, and a sentence."""
+    said = render("verdicts.txt", {**findings, "imbalance": IMBALANCE, "repeats": REPEATS}).split("\n")
+    found = [dict(zip(("level", "about", "text"), line.split(" ", 2), strict=True)) for line in said if line]
+    return sorted(found, key=lambda verdict: list(LEVELS).index(verdict["level"]))
+
+
+def lines(findings: Findings) -> list[str]:
+    """Return the findings as some sixty lines: the verdicts, tables of labels and lengths, and what to look at first."""
+    splits, labels = findings["splits"], findings["labels"]
+    measures = [
+        name for name in ("examples", "words", "tokens", "characters", "spans", "documents") if any(one[name] for one in splits.values())
+    ]
+    tables = {
+        ("split", *measures): [[name, *(split[measure] for measure in measures)] for name, split in splits.items()],
+        (f"label (of {len(labels)})" if len(labels) > LABELS else "label", *splits, "share", "", "such as"): [
+            [row["label"], *row["counts"].values(), f"{row['share']:.1%}", row["warning"], ", ".join(row["samples"])[:TEXT]]
+            for row in labels[:LABELS]
+        ],
+        ("length", "median", "90 %", "99 %", "highest"): [[row["of"], *row["quantiles"]] for row in findings["lengths"]],
+        ("window", "longer texts", "beyond it", "windows made"): [
+            [f"{row['size']} {row['unit']}", row["longer"], row["beyond"], row["windows"]] for row in findings["windows"]
+        ],
+        ("to look at", "where", "label", "text"): list(_worth_a_look(findings)),
+    }
+    found = [f"{LEVELS[verdict['level']]} {verdict['text']}" for verdict in findings["verdicts"]]
+    return found + [line for head, rows in tables.items() if rows for line in ("", *table(head, rows).split("\n"))]
+
+
+def _worth_a_look(findings: Findings) -> Iterator[list[str]]:
+    """Yield what it is, where, label and text of the first suspects of each kind."""
+    for title, found in findings.get("doubts", {"kinds": {}})["kinds"].items():
+        for suspect in found["listed"][:DOUBTED]:
+            (place,) = suspect["places"]
+            yield [f"{title}?", place["where"], place["label"][:WHAT], f"{suspect['what']} | {place['text']}"[:TEXT]]
+    for name, title in SUSPECTS.items():
+        for suspect in findings[name]["listed"][: SHOWN if title else None]:
+            what = f"{suspect['what']} " if name.endswith("labels") else ""
+            for place in suspect["places"][: 1 if suspect["what"] else SHOWN]:
+                label = what if name == "missing_labels" else what + place["label"] if title else ""
+                yield [title or suspect["what"][:WHAT], place["where"], label[:WHAT], place["text"][:TEXT]]
+            if not suspect["places"]:
+                yield [title, ", ".join(suspect["counts"]), "", suspect["what"][:TEXT]]

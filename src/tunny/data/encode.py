@@ -113,15 +113,9 @@ class Encoder:
         return ids[ids >= 0][ranges(bounds[windows.example], sizes)], bounds_of(sizes)
 
     def _cut(self, length: Array, is_pair: Array) -> Windows:
-        """Return the windows of texts and second texts with so many pieces (2, N); of a text alone the second has none.
-
-        Of a pair the longer side is cut, both where both are longer than half a window.
-        """
+        """Return the windows of texts and second texts with so many pieces (2, N); of a text alone the second has none."""
         room = np.where(is_pair, self.room(pair=True), self.room(pair=False))
-        shorter = np.where(is_pair, np.minimum(length.min(0), room // 2), 0)
-        most = np.maximum(np.where([length[0] >= length[1], length[0] < length[1]], room - shorter, shorter), 1)  # (2, N) in a window
-        stride = np.minimum(self.settings.stride, np.where(is_pair, most // 2, most - 1))
-        count = 1 + np.maximum(length - stride - 1, 0) // (most - stride)  # the last ends the text
+        most, stride, count = cuts(length, is_pair, room, self.settings.stride)
         share = count.prod(0)
         example = np.repeat(np.arange(len(share)), share)
         number = np.arange(len(example)) - bounds_of(share)[example]
@@ -139,6 +133,17 @@ class Encoder:
         home_end = bases[0] + np.where(end[0] < length[0, example], end[0] - (stride[0, example] + 1) // 2, end[0])
         at_home = (np.repeat(home_start, sizes) <= places) & (places < np.repeat(home_end, sizes))
         return Windows(example, number, share[example], parts, bounds_of(sizes), places, at_home)
+
+
+def cuts(length: Array, is_pair: Array, room: Array, stride: int) -> tuple[Array, Array, Array]:
+    """Return for each side of texts of these lengths (2, N) what a window takes of it, what neighbours share, and how many there are.
+
+    Of a pair the longer side is cut, both where both are longer than half a window.
+    """
+    shorter = np.where(is_pair, np.minimum(length.min(0), room // 2), 0)
+    most = np.maximum(np.where([length[0] >= length[1], length[0] < length[1]], room - shorter, shorter), 1)
+    shared = np.minimum(stride, np.where(is_pair, most // 2, most - 1))
+    return most, shared, 1 + np.maximum(length - shared - 1, 0) // (most - shared)  # the last ends the text
 
 
 def _template(tokenizer: Tokenizer) -> Template:

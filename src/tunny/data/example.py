@@ -23,15 +23,13 @@ class Origin(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row as it stands in its file: the line, in a list the number, by which its example is known, and its text; line 0 is the head.
+    """A row as it stands in its file, and what it holds or what is wrong with it."""
 
-    A reader may add what the row holds, or what is wrong with it.
-    """
-
-    line: int
+    line: int  # by which its example is known, in a list the number; 0 is the head, which holds the names of columns
     raw: str
     value: Any = None
     problem: str = ""
+    at: int | None = None  # the line of the problem, where that is another
 
 
 @dataclass(frozen=True, slots=True)

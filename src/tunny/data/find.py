@@ -30,11 +30,11 @@ def find_files(pattern: str) -> list[Path]:
     if pattern.startswith(HUB) or is_saved_dataset(path):
         return [path]
     if path.is_dir():
-        found = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        found = [entry for entry in entries if entry.is_file()]
         if not found:
             raise DataError(f"{path}: the folder holds no file")
-        inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        if inside:
+        if inside := [entry.name for entry in entries if entry.is_dir()]:
             raise DataError(f"{path}: holds folders too ({', '.join(inside[:5])}). Name the files by a glob: {path}/* or {path}/**/*")
         return found
     if path.is_file():
@@ -117,7 +117,9 @@ def _json_format(path: Path, encoding: str, head: str, lines: list[str]) -> tupl
     if len(whole) > 1 or (len(written) > 1 and _value(written[0]) is not None) or (named and (whole or len(written) == 1)):
         record = next((value for line in whole if (value := _value(line)) is not None), None)
         return _of_record(record, "lines of") or ("jsonl", "each line is a JSON object")
-    return _one_object(head)
+    if re.search(r'"result"\s*:|"completions"\s*:|"annotations"\s*:', head) and re.search(r'"(task|data)"\s*:\s*\{', head):
+        return "label-studio", "it is one task of Label Studio with its annotation"
+    return "json", "it is a JSON object"  # a list with something around it, or one record
 
 
 def _value(line: str) -> Any:
@@ -127,20 +129,11 @@ def _value(line: str) -> Any:
         return None
 
 
-def _one_object(start: str) -> tuple[str, str]:
-    """Tell a single annotation of Label Studio from a list with something around it or one record."""
-    if re.search(r'"result"\s*:|"completions"\s*:|"annotations"\s*:', start) and re.search(r'"(task|data)"\s*:\s*\{', start):
-        return "label-studio", "it is one task of Label Studio with its annotation"
-    return "json", "it is a JSON object"
-
-
 def _of_record(record: Any, what: str) -> tuple[str, str] | None:
-    if isinstance(record, dict):
-        if any(keys <= set(record) and isinstance(record.get("data", {}), dict) for keys in _TASK):
-            return "label-studio", f"it is {what} tasks with data and annotations"
-        if set(record) >= _MINIMAL:
-            return "label-studio", f"it is {what} rows with annotation_id and annotator, as JSON-MIN has"
-    return None
+    keys = set(record) if isinstance(record, dict) else set()
+    if any(task <= keys and isinstance(record.get("data", {}), dict) for task in _TASK):
+        return "label-studio", f"it is {what} tasks with data and annotations"
+    return ("label-studio", f"it is {what} rows with annotation_id and annotator, as JSON-MIN has") if keys >= _MINIMAL else None
 
 
 def _columns_format(lines: list[str]) -> tuple[str, str] | None:
@@ -159,11 +152,8 @@ def _columns_format(lines: list[str]) -> tuple[str, str] | None:
 
 
 def _by_ending(path: Path) -> tuple[str, str]:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in {".gz", ".zip", ".zst"}:
-        suffixes.pop()
-    name = _ENDINGS.get(suffixes[-1]) if suffixes else None
-    return (name, f"its ending is {suffixes[-1]}") if name else ("text", "nothing else fits; each line is a text")
+    last = [suffix for suffix in map(str.lower, path.suffixes) if suffix not in {".gz", ".zip", ".zst"}][-1:]
+    return (_ENDINGS[last[0]], f"its ending is {last[0]}") if {*last} & {*_ENDINGS} else ("text", "nothing else fits; each line is a text")
 
 
 def split_files(data: DataSettings) -> dict[str, list[str]]:

@@ -32,12 +32,12 @@ def loads(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def parsed(line: int, text: str) -> Row:
-    """Return what a JSON text holds."""
+def parsed(line: int, text: str, end: str = "") -> Row:
+    """Return what a JSON text holds, which stands in its file with this end."""
     try:
-        return Row(line, text, loads(text))
+        return Row(line, text + end, loads(text))
     except ValueError as error:
-        return Row(line, text, problem=f"not valid JSON: {error}")
+        return Row(line, text + end, problem=f"not valid JSON: {error}")
 
 
 def as_record(value: Any) -> dict[str, Any] | None:
@@ -68,27 +68,27 @@ class _Stream:
     """The part of the file that is in memory, and the line in it."""
 
     def __init__(self, file: TextIO):
-        self._file = file
-        self._text = ""
-        self._at = 0
-        self._ended = False
+        self._file, self._text, self._at, self._ended = file, "", 0, False
         self.line = 1
 
     def _more(self) -> None:
         """Drop what is done and read as much again as there is, a block at least."""
-        self._text = self._text[self._at :]
-        self._at = 0
-        wanted = max(BLOCK, len(self._text))
+        rest = self._text[self._at :]
+        wanted = max(BLOCK, len(rest))
         read = self._file.read(wanted)
-        self._ended = len(read) < wanted
-        self._text += read
+        self._text, self._at, self._ended = rest + read, 0, len(read) < wanted
+
+    def _go(self, end: int) -> str:
+        """Go on to a place and return what stands before it."""
+        passed = self._text[self._at : end]
+        self.line += passed.count("\n")
+        self._at = end
+        return passed
 
     def peek(self) -> str:
         """Return the next character that is no white space, "" at the end."""
         while True:
-            space = _SPACE.match(self._text, self._at).group()  # type: ignore[union-attr]
-            self.line += space.count("\n")
-            self._at += len(space)
+            self._go(_SPACE.match(self._text, self._at).end())  # type: ignore[union-attr]
             if self._at < len(self._text) or self._ended:
                 return self._text[self._at : self._at + 1]
             self._more()
@@ -96,8 +96,7 @@ class _Stream:
     def take(self) -> str:
         """Return what `peek` returns and go past it."""
         mark = self.peek()
-        self._at += len(mark)
-        return mark
+        return self._go(self._at + len(mark))
 
     def value(self) -> tuple[str, Any]:
         """Return the next value after its text."""
@@ -107,18 +106,13 @@ class _Stream:
                 value, end = _decode(self._text, self._at)
                 closed = self._text[self._at] in '{["'  # a number may go on in the next block
                 if self._ended or len(self._text) - end > (0 if closed else _NEAR):
-                    break
+                    return self._go(end), value
             except json.JSONDecodeError as error:
                 cut = error.pos >= len(self._text) - _NEAR or error.msg.startswith("Unterminated string")
                 if self._ended or not cut:
                     line = self.line + self._text.count("\n", self._at, error.pos)
                     raise JSONProblem(line, f"not valid JSON: {error.msg}") from None
-            except RecursionError:
-                raise JSONProblem(self.line, "not readable JSON: it is nested too deeply") from None
-            except ValueError as error:  # a number of thousands of digits
-                raise JSONProblem(self.line, f"not readable JSON: {error}") from None
+            except (RecursionError, ValueError) as error:  # of a number of thousands of digits
+                problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+                raise JSONProblem(self.line, f"not readable JSON: {problem}") from None
             self._more()
-        raw = self._text[self._at : end]
-        self.line += raw.count("\n")
-        self._at = end
-        return raw, value

@@ -48,22 +48,24 @@ class Encoding(NamedTuple):
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, or a member of a zip archive named `ARCHIVE.zip/MEMBER`, unpacked; raise DataError where it is damaged."""
-    archive = _archive_of(path)
+    archive, name = _parted(path)
     try:
         with contextlib.ExitStack() as stack:
-            if archive is not None:
-                yield _open_member(stack, archive, str(path.relative_to(archive)))
-                return
-            file: Any = stack.enter_context(path.open("rb"))
+            file: Any = stack.enter_context(archive.open("rb"))
             head = file.read(8)
             file.seek(0)
             kind = packing(head)
-            if kind == "zip":
-                file = _open_member(stack, path, members(path)[0])
+            if name or kind == "zip":
+                name = name or members(path)[0]
+                try:
+                    file = stack.enter_context(stack.enter_context(zipfile.ZipFile(archive)).open(name))
+                except RuntimeError as error:  # a password, or a way of packing that Python does not know
+                    advice = "Unpack it, or pack it anew without a password."
+                    raise DataError(f"{archive}: {name!r} cannot be unpacked: {error}. {advice}") from error
             elif kind is not None:
                 file = stack.enter_context(io.BufferedReader(pa.input_stream(str(path), compression=kind), BLOCK))
-            elif foreign := [name for mark, name in FOREIGN.items() if head.startswith(mark)]:
-                what = f"perhaps packed with gzip, zip or zstd; this is {foreign[0]}"
+            elif foreign := next((name for mark, name in FOREIGN.items() if head.startswith(mark)), None):
+                what = f"perhaps packed with gzip, zip or zstd; this is {foreign}"
                 raise DataError(f"{path}: expected text, {what}. Unpack it or pack it anew.")
             yield file
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
@@ -72,8 +74,10 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise _damaged(path, error) from error
 
 
-def _archive_of(path: Path) -> Path | None:
-    return next((parent for parent in path.parents if parent.is_file()), None)
+def _parted(path: Path) -> tuple[Path, str]:
+    """Return an archive and the name of its member, or the path itself and ""."""
+    archive = next((parent for parent in path.parents if parent.is_file()), path)
+    return archive, "" if archive == path else str(path.relative_to(archive))
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -84,14 +88,6 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(ESCAPE, _escape)
-
-
-def _open_member(stack: contextlib.ExitStack, archive: Path, name: str) -> IO[bytes]:
-    packed = stack.enter_context(zipfile.ZipFile(archive))
-    try:
-        return stack.enter_context(packed.open(name))
-    except RuntimeError as error:  # a password, or a way of packing that Python does not know
-        raise DataError(f"{archive}: {name!r} cannot be unpacked: {error}. Unpack it, or pack it anew without a password.") from error
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
@@ -127,10 +123,10 @@ def members(path: Path) -> list[str]:
 
 def member_of(path: Path) -> Path | None:
     """Return the path of a member `ARCHIVE.zip/MEMBER` where it is one; raise DataError for a member that is not there."""
-    archive = _archive_of(path)
-    if archive is None or not zipfile.is_zipfile(archive):
+    archive, name = _parted(path)
+    if not name or not zipfile.is_zipfile(archive):
         return None
-    name, there = str(path.relative_to(archive)), members(archive)
+    there = members(archive)
     if name not in there:
         raise DataError(f"{archive}: holds no file {name!r}; there are: {', '.join(there[:10])}{did_you_mean(name, there)}")
     return path
@@ -168,6 +164,12 @@ def _zeros(head: bytes) -> str | None:
     return "utf-16-le" if odd > even else "utf-16-be"
 
 
+def _cut(text: bytes, size: int) -> bytes:
+    """Return about so many bytes, ending with a whole character: half of one fits no encoding."""
+    end = _WHOLE.search(text, size)
+    return text[: end.start()] if end else text
+
+
 def _by_bytes(path: Path) -> Encoding:
     with open_bytes(path) as file, contextlib.suppress(UnicodeDecodeError):
         for _ in codecs.iterdecode(iter(lambda: file.read(BLOCK), b""), "utf-8"):
@@ -184,21 +186,11 @@ def _by_bytes(path: Path) -> Encoding:
     bad = len(rest.translate(None, _ASCII))
     if good >= bad:
         return Encoding("utf-8-sig", f"{good} characters fit it, {bad} bytes do not")
-    return _guess(special)
-
-
-def _cut(text: bytes, size: int) -> bytes:
-    """Return about so many bytes, ending with a whole character: half of one fits no encoding."""
-    end = _WHOLE.search(text, size)
-    return text[: end.start()] if end else text
-
-
-def _guess(special: bytes) -> Encoding:
-    """Guess an older encoding: Western European, unless that gives other alphabets' letters or signs inside words."""
     from charset_normalizer import from_bytes
 
     best = from_bytes(_cut(special, BLOCK), cp_isolation=_OLDER).best()
     western = special.decode("cp1252", "replace")
+    # Western European, unless that gives other alphabets' letters or signs inside words.
     letters = [letter for letter in (str(best) if best else western)[:100_000] if letter.isalpha() and letter > "\x7f"]
     latin = sum(letter < "\u0250" for letter in letters) >= len(letters) / 2
     if best is None or len(letters) < 5 or (latin and 20 * len(_SIGNS.findall(western)) < len(letters)):

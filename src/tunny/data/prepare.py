@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import chain, compress, islice
@@ -88,29 +88,36 @@ def cache_folder() -> Path:
 
 def chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
     """Yield lists of at most 2,048 examples and about a million characters; the same lists for the same examples."""
-    chunk: list[Example] = []
-    characters = 0
+    chunk, characters = list[Example](), 0
     for example in examples:
-        size = len(example.text) + len(example.text_b or "")
-        if chunk and (len(chunk) == CHUNK or characters + size > CHUNK_CHARACTERS):
+        characters += (size := len(example.text) + len(example.text_b or ""))
+        if chunk and (len(chunk) == CHUNK or characters > CHUNK_CHARACTERS):
             yield chunk
-            chunk, characters = [], 0
+            chunk, characters = [], size
         chunk.append(example)
-        characters += size
     if chunk:
         yield chunk
 
 
-def _make_room(folder: Path) -> None:
-    """Make a folder of the cache and remove what was left in it by a killed process, not what another one writes now."""
+def _cached(room: str, key: str, write: Callable[[Path], None]) -> Path:
+    """Return a folder of the cache, which is written first where it is not there.
+
+    What a killed process left beside it is removed, but not what another one writes now.
+    """
+    folder = cache_folder() / room / key
+    if folder.is_dir():
+        return folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise no_space(error, folder) from error
-    for path in folder.glob(f"{TEMPORARY}*"):
+        raise no_space(error, folder.parent) from error
+    for path in folder.parent.glob(f"{TEMPORARY}*"):
         with contextlib.suppress(FileNotFoundError):  # finished meanwhile
             if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
+    with new_folder(folder) as temporary:
+        write(temporary)
+    return folder
 
 
 def read_splits(
@@ -122,22 +129,22 @@ def read_splits(
     Where `data.split` deals the training data out, `limit` is the most examples of each part that is not trained on.
     """
     first = next(iter(settings.values()))
-    given = given_names(first)
+    given, audit, dealt, whole = given_names(first), Audit(), None, None
     splits = {name: _read_split(name, files, settings[name], kind, given) for name, files in paths.items()}
-    audit = Audit()
-    dealt = whole = None
     if first.split is not None and "train" in splits:
         whole = splits["train"].audit
         parts, dealt = _deal(splits.pop("train"), first.split, kind, seed if first.split.seed is None else first.split.seed, limit)
         splits = {**parts, **splits}
     found = {name: split.label_counts for name, split in splits.items()}
-    if labels is None:
-        labels, reason = label_set(kind, kept_names(given, first), found)
-    else:
-        reason = "the model's"
+    labels, reason = label_set(kind, kept_names(given, first), found) if labels is None else (labels, "the model's")
     for name in sorted(set(first.keep_labels or ()).difference(*found.values())):
         audit.event("labels to keep that the data does not have", "data.keep_labels", repr(name))
-    _find_missing_labels(kind, found, audit)
+    for name, counts in found.items() if "train" in found else ():
+        for label in counts:
+            if label not in found["train"]:
+                audit.event("labels missing from training", name, f"{label!r} ({counts[label]} times): it cannot be learnt")
+    if kind in ("classify", "pos") and len(only := [*found.get("train", ())]) == 1:
+        audit.event("only one label", "train", f"every label is {only[0]!r}: there is nothing to tell apart")
     find_repeats({name: split.examples_file for name, split in splits.items()}, audit)
     return Dataset(splits, labels, reason, audit, dealt, whole)
 
@@ -150,73 +157,65 @@ def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: s
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
     relevant = settings.model_dump(mode="json", exclude={"train", "validation", "test", "split"})
     key = digest_bytes(VERSION, kind, dump_json(relevant), dump_json(given), *(f"{file.name}:{digests[str(file)]}" for file in files))
-    folder = cache_folder() / "examples" / key
-    if not folder.is_dir():
-        _write_examples(folder, name, [str(file) for file in files], settings, kind, given)
+
+    def write(folder: Path) -> None:
+        audit, counts = Audit(), Counter[str]()
+
+        def counted() -> Iterator[Example]:
+            found = read([str(file) for file in files], settings, kind, audit, names=given)
+            for example in progress(found, f"reading {name}", unit="examples"):
+                counts.update(span.label for span in example.spans or ())
+                counts.update(example.labels or ())
+                yield example
+
+        _write_examples(folder, counted())
+        write_json(folder / "split.json", {"audit": audit.to_json(), "labels": dict(counts.most_common()), "rejected": audit.rejected})
+
+    folder = _cached("examples", key, write)
     saved = read_json(folder / "split.json")
     audit = Audit.from_json(saved["audit"])
     audit.rejected = [tuple(row) for row in saved["rejected"]]
     return Split(name, folder, key, audit, Counter(saved["labels"]), digests)
 
 
+def _write_examples(folder: Path, examples: Iterable[Example]) -> None:
+    folder.mkdir(exist_ok=True)
+    write_batches(folder / "examples.arrow", EXAMPLES, map(to_rows, chunked(examples)))
+
+
 def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int, limit: int | None) -> tuple[dict[str, Split], dict[str, Any]]:
     """Part what was read from the training files by document (or find the parts in the cache); return them and the report."""
     ratios = (float(1 - Fraction(str(shares.validation)) - Fraction(str(shares.test))), shares.validation, shares.test)
     key = digest_bytes(whole.digest, dump_json(ratios), str(seed), str(limit))
-    folder = cache_folder() / "examples" / key
-    if not folder.is_dir():
-        _make_room(folder.parent)
+
+    def write(folder: Path) -> None:
         documents = documents_of(whole.examples, kind)
         dealt = deal(documents, ratios, seed)
         empty = [name for at, name in enumerate(SPLITS) if ratios[at] and not (dealt == at).any()]
         if empty:
-            raise DataError(
-                f"data.split: {len(dealt)} documents are too few: none is left for {', '.join(empty)}. Give files, or other shares."
-            )
+            few = f"{len(dealt)} documents are too few: none is left for {', '.join(empty)}"
+            raise DataError(f"data.split: {few}. Give files, or other shares.")
+        write_json(folder / "report.json", report(documents, dealt, ratios, seed))
         places = dealt[np.array(documents.of_example, dtype=np.int64)]
-        with new_folder(folder) as temporary:
-            write_json(temporary / "report.json", report(documents, dealt, ratios, seed))
-            for at, name in enumerate(SPLITS):
-                part = compress(whole.examples, places == at)
-                (temporary / name).mkdir()
-                some = islice(part, None if name == "train" else limit)
-                write_batches(temporary / name / "examples.arrow", EXAMPLES, map(to_rows, chunked(some)))
-    found = read_json(folder / "report.json")
-    splits = {}
+        for at, name in enumerate(SPLITS):
+            part = compress(whole.examples, places == at)
+            _write_examples(folder / name, islice(part, None if name == "train" else limit))
+
+    folder = _cached("examples", key, write)
+    found, splits = read_json(folder / "report.json"), {}
     for name, part in found["splits"].items():
         if part["examples"]:
-            audit = Audit(counts=Counter(examples=part["examples"]), notes=whole.audit.notes if name == "train" else [])
-            counts = Counter(part["labels"])
-            splits[name] = Split(name, folder / name, digest_bytes(key, name), audit, counts, whole.files)
+            audit = Audit(Counter(examples=part["examples"]), notes=whole.audit.notes if name == "train" else [])
+            splits[name] = Split(name, folder / name, digest_bytes(key, name), audit, Counter(part["labels"]), whole.files)
     return splits, found
 
 
 def part_of(splits: Mapping[str, Split], chosen: NDArray[np.bool_], name: str) -> Split:
     """Return the chosen ones among the examples of all splits (N,) as one split (or find it in the cache)."""
+    examples = compress(chain.from_iterable(split.examples for split in splits.values()), chosen)
     key = digest_bytes(*(split.digest for split in splits.values()), np.packbits(chosen).tobytes())
-    folder = cache_folder() / "examples" / key
-    if not folder.is_dir():
-        _make_room(folder.parent)
-        examples = compress(chain.from_iterable(split.examples for split in splits.values()), chosen)
-        with new_folder(folder) as temporary:
-            write_batches(temporary / "examples.arrow", EXAMPLES, map(to_rows, chunked(examples)))
+    folder = _cached("examples", key, lambda folder: _write_examples(folder, examples))
     return Split(name, folder, key, Audit(counts=Counter(examples=int(chosen.sum()))), Counter())
-
-
-def _write_examples(folder: Path, name: str, paths: list[str], settings: DataSettings, kind: str, given: Mapping[str, int] | None) -> None:
-    audit = Audit()
-    counts: Counter[str] = Counter()
-    _make_room(folder.parent)
-
-    def counted() -> Iterator[Example]:
-        for example in progress(read(paths, settings, kind, audit, names=given), f"reading {name}", unit="examples"):
-            counts.update(span.label for span in example.spans or ())
-            counts.update(example.labels or ())
-            yield example
-
-    with new_folder(folder) as temporary:
-        write_batches(temporary / "examples.arrow", EXAMPLES, map(to_rows, chunked(counted())))
-        write_json(temporary / "split.json", {"audit": audit.to_json(), "labels": dict(counts.most_common()), "rejected": audit.rejected})
 
 
 def encode_splits(dataset: Dataset, encoder: Encoder) -> Dataset:
@@ -228,37 +227,24 @@ def encode_splits(dataset: Dataset, encoder: Encoder) -> Dataset:
 def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
     settings = dump_json(encoder.settings.model_dump(mode="json"))
     key = digest_bytes(VERSION, split.digest, labels.kind, dump_json(labels.names), encoder.digest, settings)
-    folder = cache_folder() / "encoded" / key
-    if folder.is_dir():
+    made = Audit()
+
+    def windows() -> Iterator[pa.RecordBatch]:
+        row, total = 0, sum(1 for _ in read_rows(split.examples_file, "key"))
+        for batch in progress(read_rows(split.examples_file), f"encoding {split.name}", total=total, unit="chunks"):
+            yield encoder.encode(batch, labels, made, row).rows()
+            row += batch.num_rows
+
+    def write(folder: Path) -> None:
+        write_batches(folder / "windows.arrow", WINDOWS, windows())
+        made.settle()
+        write_json(folder / "audit.json", made.to_json())
+
+    if (cache_folder() / "encoded" / key).is_dir():
         say(f"{split.name}: encoded data found in the cache, nothing to tokenise")
-    else:
-        _make_room(folder.parent)
-        audit = Audit()
-        with new_folder(folder) as temporary:
-            write_batches(temporary / "windows.arrow", WINDOWS, _windows(split, labels, encoder, audit))
-            audit.settle()
-            write_json(temporary / "audit.json", audit.to_json())
-    joint = split.audit.joined(Audit.from_json(read_json(folder / "audit.json")))
-    return replace(split, audit=joint, windows_folder=folder)
-
-
-def _windows(split: Split, labels: LabelSet, encoder: Encoder, audit: Audit) -> Iterator[pa.RecordBatch]:
-    row = 0
-    total = sum(1 for _ in read_rows(split.examples_file, "key"))
-    for batch in progress(read_rows(split.examples_file), f"encoding {split.name}", total=total, unit="chunks"):
-        yield encoder.encode(batch, labels, audit, row).rows()
-        row += batch.num_rows
-
-
-def _find_missing_labels(kind: str, found: Mapping[str, Counter[str]], audit: Audit) -> None:
-    if "train" not in found:
-        return
-    for name, counts in found.items():
-        for label in counts:
-            if label not in found["train"]:
-                audit.event("labels missing from training", name, f"{label!r} ({counts[label]} times): it cannot be learnt")
-    if kind in ("classify", "pos") and len(found["train"]) == 1:
-        audit.event("only one label", "train", f"every label is {next(iter(found['train']))!r}: there is nothing to tell apart")
+    folder = _cached("encoded", key, write)
+    audit = split.audit.joined(Audit.from_json(read_json(folder / "audit.json")))
+    return replace(split, audit=audit, windows_folder=folder)
 
 
 def require_labels(dataset: Dataset) -> None:

@@ -1,6 +1,7 @@
 """Rows as they stand in their files: dealt to new files of the same format, or quoted with the reason why they were left out."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import count
@@ -45,7 +46,7 @@ def deal_rows(sources: Sequence[Source], places: Places, folder: Path, names: Se
             file.write("[" if as_list else "")
         for source in sources:
             for row in FORMATS[source.format].rows(source):
-                if row.line == 0:
+                if row.line == 0 and not row.problem:
                     if head is not None and head.strip() != row.raw.strip():
                         raise DataError(f"{source.where(1)}: expected the columns of the first file, found others")
                     for file in files if head is None else ():
@@ -79,12 +80,12 @@ def _deal_parquet(sources: Sequence[Source], places: Places, paths: Sequence[Pat
 
 def quoted(sources: Iterable[Source], rejected: Iterable[tuple[int, int, str]]) -> Iterator[str]:
     """Yield a JSON line for each rejected row: file, line, reason, and the row as it stands (null where none was to be had)."""
-    by_file: dict[int, dict[int, list[str]]] = {}
+    by_file: defaultdict[int, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for number, line, reason in rejected:
-        by_file.setdefault(number, {}).setdefault(line, []).append(reason)
+        by_file[number][line].append(reason)
     for source in sources:
-        wanted = by_file.get(source.number, {})
-        found = {row.line: row.raw for row in FORMATS[source.format].rows(source) if row.line in wanted} if wanted else {}
+        wanted = by_file[source.number]
+        found = {row.line: row.raw for row in FORMATS[source.format].rows(source) if row.raw and row.line in wanted} if wanted else {}
         for line, reasons in sorted(wanted.items()):
             for reason in reasons:
                 entry = {"file": source.path.name, "line": line, "reason": reason, "row": found.get(line)}

@@ -1,7 +1,11 @@
-"""From the names of files to a stream of checked examples: the one way into the data, whatever the format."""
+"""From the names of files to a stream of checked examples: the one way into the data, whatever the format.
+
+Where nobody said what task a file is for, it is the first kind as which its beginning can be read with labels.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,35 +15,44 @@ from tunny.core.errors import DataError
 from tunny.data.audit import Audit
 from tunny.data.example import Example, Row
 from tunny.data.find import HUB, find_files, look_at
+from tunny.data.labels import given_names
 from tunny.data.opening import digest
-from tunny.data.readers import conll, conllu, glue, hub, json_records, label_studio, plain, table
-from tunny.data.records import line_rows
-from tunny.data.settings import DataSettings
+from tunny.data.readers import conll, conllu, glue, hub, json_records, label_studio, label_studio_shapes, plain, table
+from tunny.data.records import read_records
+from tunny.data.sentences import read_sentences, sentence_rows
+from tunny.data.settings import DataSettings, Kind
 from tunny.data.source import Source, units
+
+LOOKED_AT = 500  # examples by which the kind of task is told
+SCORES = 10  # distinct numbers from which on labels are scores
+REASONS = {
+    "ner": "it has spans or tags in a scheme", "pos": "it has a tag for each word", "classify": "each row has one label",
+    "multilabel": "rows have any number of labels", "regress": "its labels are numbers",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is read, and how its rows are taken out as they stand; no row where they are no text."""
+    """How a format is read, what new files of it end with, and how its rows are taken out as they stand, where they are text."""
 
     read: Callable[[Source], Iterator[Example]]
-    rows: Callable[[Source], Iterator[Row]]
     ending: str
+    rows: Callable[[Source], Iterator[Row]] = lambda source: iter(())
 
 
 FORMATS: dict[str, Format] = {
-    "conll": Format(conll.read, conll.rows, "conll"),
-    "conllu": Format(conllu.read, conllu.rows, "conllu"),
-    "jsonl": Format(json_records.read, json_records.rows, "jsonl"),
-    "spans": Format(json_records.read, json_records.rows, "jsonl"),
-    "json": Format(json_records.read, json_records.rows, "json"),
-    "csv": Format(table.read, table.rows, "csv"),
-    "tsv": Format(table.read, table.rows, "tsv"),
-    "parquet": Format(table.read_parquet, lambda source: iter(()), "parquet"),
-    "label-studio": Format(label_studio.read, label_studio.rows, "json"),
-    "glue": Format(glue.read, glue.rows, "tsv"),
-    "hub": Format(hub.read, lambda source: iter(()), "parquet"),
-    "text": Format(plain.read, line_rows, "txt"),
+    "conll": Format(partial(read_sentences, conll.sentences), "conll", partial(sentence_rows, conll.sentences)),
+    "conllu": Format(partial(read_sentences, conllu.sentences), "conllu", partial(sentence_rows, conllu.sentences)),
+    "jsonl": Format(partial(read_records, json_records.rows), "jsonl", json_records.rows),
+    "spans": Format(partial(read_records, json_records.rows), "jsonl", json_records.rows),
+    "json": Format(partial(read_records, json_records.rows), "json", json_records.rows),
+    "csv": Format(table.read, "csv", table.rows),
+    "tsv": Format(table.read, "tsv", table.rows),
+    "parquet": Format(table.read_parquet, "parquet"),
+    "label-studio": Format(label_studio.read, "json", label_studio_shapes.tasks),
+    "glue": Format(glue.read, "tsv", glue.rows),
+    "hub": Format(hub.read, "parquet"),
+    "text": Format(plain.read, "txt", plain.rows),
 }
 
 
@@ -88,13 +101,8 @@ def read(
         yield example
     audit.settle()
     if not number and labels_needed:
-        raise DataError(f"{', '.join(paths)}: no example left" + _why(audit))
-
-
-def _why(audit: Audit) -> str:
-    if not audit.flow("examples").taken:
-        return "; the file is empty"
-    return "; " + ", ".join(f"{kind}: {audit.counts[kind]} ({listed[0]['detail']})" for kind, listed in audit.events.items())
+        why = ", ".join(f"{kind}: {audit.counts[kind]} ({listed[0]['detail']})" for kind, listed in audit.events.items())
+        raise DataError(f"{', '.join(paths)}: no example left; {why if audit.flow('examples').taken else 'the file is empty'}")
 
 
 def read_all(found: Iterator[Source]) -> Iterator[Example]:
@@ -107,3 +115,41 @@ def read_all(found: Iterator[Source]) -> Iterator[Example]:
             yield from FORMATS[source.format].read(source)
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{source.path}: cannot be read: {error}") from error
+
+
+def find_kind(path: str, settings: DataSettings) -> tuple[Kind, str]:
+    """Return the kind of task that a file's labels are for, and the reason; raise DataError where it holds none."""
+    lenient = settings.model_copy(update={"on_error": "quarantine"})
+    files = list(sources([path], lenient, "ner", Audit(), given_names(settings), True))  # looked at once for all kinds
+    kinds: tuple[Kind, ...] = ("pos", "ner") if files[0].format == "conllu" else ("ner", "pos")
+    begun: list[tuple[Kind, list[Example]]] = []
+    problems = []
+    for kind in (*kinds, "classify", "multilabel", "regress"):
+        audit = Audit()
+        try:
+            as_kind = (replace(file, kind=kind, audit=audit, by_place=False) for file in files)
+            found = list(islice(read_all(as_kind), LOOKED_AT))
+        except DataError as error:
+            problems.append(f"as {kind}: {error}")
+            continue
+        if found and (kind == "regress" or any(example.spans or example.labels for example in found)):
+            begun.append((kind, found))
+            if len(found) >= len(audit.rejected):  # bad rows among good ones are no reason against it
+                begun = begun[-1:]
+                break
+        problems += [f"as {kind}: {one['where']}: {one['detail']}" for one in audit.events.get("quarantined", [])[:1]]
+    if not begun:
+        why = "\n".join(problems) or "it holds no row with a text and a label"
+        raise DataError(f"{path}: what task it is for cannot be told; give --task\n{why}")
+    kind, found = max(begun, key=lambda each: len(each[1]))  # the kind that reads most
+    if kind == "classify" and _are_scores(found):
+        return "regress", "its labels are numbers of many values"
+    return kind, REASONS[kind]
+
+
+def _are_scores(found: list[Example]) -> bool:
+    try:
+        numbers = {float(example.labels[0]) for example in found if example.labels}
+    except ValueError:
+        return False
+    return any(not number.is_integer() for number in numbers) or (len(numbers) > SCORES and len(found) < 20 * len(numbers))

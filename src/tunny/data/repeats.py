@@ -4,12 +4,10 @@ What is equal falls into the same part of the rows; the parts are looked at one 
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from tunny.data.audit import Audit
 from tunny.data.pieces import Array
@@ -20,62 +18,34 @@ PART = 1_000_000  # rows that are compared at a time
 
 def find_repeats(files: Mapping[str, Path], audit: Audit) -> None:
     """Tell the audit what repeats; `files` hold the examples of each split."""
-    sizes = {name: sum(batch.num_rows for batch in read_rows(file, "key")) for name, file in files.items()}
+    sizes = {name: sum(map(len, _numbers(file, "key"))) for name, file in files.items()}
     num_parts = max(1, -(-sum(sizes.values()) // PART))
-    again, ids_again, leaked = Counter[str](), Counter[str](), Counter[str]()
-    commonest = dict.fromkeys(files, (0, 0))  # how often its text stands there, and the key of that
-    some_id: dict[str, str] = {}
-    for part in range(num_parts):
-        keys = {name: _part(file, "key", part, num_parts).to_numpy() for name, file in files.items()}
-        for name, file in files.items():
-            different, counts = np.unique(keys[name], return_counts=True)
-            again[name] += len(keys[name]) - len(different)
-            if len(counts) and counts.max() > commonest[name][0]:
-                commonest[name] = int(counts.max()), int(different[counts.argmax()])
-            leaked[name] += int(np.isin(keys[name], keys["train"]).sum()) if name != "train" and "train" in keys else 0
-            ids = _part(file, "id", part, num_parts)
-            found = pc.value_counts(ids)
-            ids_again[name] += len(ids) - len(found)
-            for given_twice in found.filter(pc.greater(found.field("counts"), 1))[:1]:
-                some_id.setdefault(name, given_twice["values"].as_py())
+    again, leaked = Counter[tuple[str, str]](), Counter[str]()
+    commonest = dict[tuple[str, str], tuple[int, int]]()  # by split and column: how often it stands there, and its number
+    for part, column in ((part, column) for part in range(num_parts) for column in ("key", "id")):
+        held = {name: [some[some % num_parts == part] for some in _numbers(file, column)] for name, file in files.items()}
+        for name, parts in held.items():
+            values = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+            different, counts = np.unique(values, return_counts=True)
+            again[name, column] += len(values) - len(different)
+            most = (counts.max().item(), different[counts.argmax()].item()) if len(counts) else (0, 0)
+            commonest[name, column] = max(commonest.get((name, column), (0, 0)), most, key=lambda one: one[0])
+            if column == "key" and name != "train" and parts and held.get("train"):
+                leaked[name] += int(np.isin(values, np.concatenate(held["train"])).sum())
     for name, file in files.items():
-        if again[name]:
-            often, key = commonest[name]
-            row = _first_row(file, key) + 1
-            audit.event("duplicates", name, f"{again[name]} texts stand there before; the commonest {often} times, first in row {row}")
-        if ids_again[name]:
-            said = f"{ids_again[name]} examples have an id that stands there before, such as {some_id[name]!r}"
-            audit.event("ids given twice", name, said, ids_again[name])
+        if number := again[name, "key"]:
+            often, key = commonest[name, "key"]
+            row = 1 + next(at for at, some in enumerate(value for some in _numbers(file, "key") for value in some) if some == key)
+            audit.event("duplicates", name, f"{number} texts stand there before; the commonest {often} times, first in row {row}")
+        if number := again[name, "id"]:
+            ids = (one for batch in read_rows(file, "id") for one in batch["id"].to_pylist())
+            some_id = next(one for one in ids if hash(one) == commonest[name, "id"][1])
+            audit.event("ids given twice", name, f"{number} examples have an id that stands there before, such as {some_id!r}", number)
         if leaked[name]:
             audit.event("leakage", name, f"{leaked[name]} of {sizes[name]} texts are in the training data too")
 
 
-def _first_row(file: Path, key: int) -> int:
-    """Return the first row that has a key."""
-    row = 0
-    for batch in read_rows(file, "key"):
-        at = pc.index(batch.column("key"), pa.scalar(key, pa.uint64())).as_py()
-        if at >= 0:
-            return row + int(at)
-        row += batch.num_rows
-    raise ValueError(f"no row has the key {key}")
-
-
-def _part(file: Path, column: str, part: int, num_parts: int) -> pa.ChunkedArray:
-    """Return the values of a column that fall into a part: all that are equal into the same."""
-    found = []
+def _numbers(file: Path, column: str) -> Iterator[Array]:
+    """Yield 64 bits for each text or id, a batch at a time."""
     for batch in read_rows(file, column):
-        values = batch.column(column)
-        numbers = values.to_numpy() if pa.types.is_integer(values.type) else _sums(values)
-        found.append(values.filter(pa.array(numbers % num_parts == part)))  # a copy: the batch is not held in memory
-    return pa.chunked_array(found, values.type if found else pa.string())
-
-
-def _sums(strings: pa.StringArray) -> Array:
-    """Return the sum of the bytes of each string."""
-    sizes = pc.binary_length(strings).to_numpy()
-    rows = np.repeat(np.arange(len(strings)), sizes)
-    text = strings.cast(pa.binary()).buffers()[2]
-    data = np.zeros(0, np.uint8) if text is None else np.frombuffer(text, np.uint8)
-    first = np.frombuffer(strings.buffers()[1], np.int32)[strings.offset] if len(strings) else 0
-    return np.bincount(rows, data[first : first + len(rows)], len(strings)).astype(np.int64)
+        yield batch["key"].to_numpy() if column == "key" else np.array([hash(one) for one in batch["id"].to_pylist()], np.int64)

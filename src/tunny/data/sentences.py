@@ -30,10 +30,10 @@ class Sentence:
     problem: tuple[int, str] | None = None  # line and what is wrong there
 
 
-def read_sentences(source: Source, sentences: Callable[[], Iterator[Sentence]]) -> Iterator[Example]:
-    """Yield the examples of all sentences; `sentences()` starts from the first."""
-    scheme = find_scheme(source, (found.tags for found in sentences() if not found.problem))
-    for found in sentences():
+def read_sentences(sentences: Callable[[Source], Iterator[Sentence]], source: Source) -> Iterator[Example]:
+    """Yield the examples of all sentences of a file."""
+    scheme = find_scheme(source, (found.tags for found in sentences(source) if not found.problem))
+    for found in sentences(source):
         if found.comments:
             source.audit.count("comment lines", found.comments)
         for kind, line, detail in found.events:
@@ -48,9 +48,9 @@ def read_sentences(source: Source, sentences: Callable[[], Iterator[Sentence]]) 
             source.refuse(found.line, str(error), found.problem[0] if found.problem else found.lines[bad_tag(tags or ())])
 
 
-def sentence_rows(sentences: Iterator[Sentence]) -> Iterator[Row]:
+def sentence_rows(sentences: Callable[[Source], Iterator[Sentence]], source: Source) -> Iterator[Row]:
     """Yield the lines of each sentence, with what stands before it and the blank line after it."""
-    for found in sentences:
+    for found in sentences(source):
         yield Row(found.line, "\n".join(found.raw) + "\n\n")
 
 

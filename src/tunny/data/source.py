@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from tunny.core.errors import DataError, did_you_mean
 from tunny.data.audit import Audit
@@ -72,6 +72,11 @@ class Source:
         self.audit.take("examples")
         self.reject(line, problem, at)
 
+    def leave(self, reason: str, line: int | str, detail: str) -> None:
+        """Leave out a row that nothing is wrong with."""
+        self.audit.take("examples")
+        self.audit.drop("examples", reason, self.where(line), detail)
+
     def lines(self, *, ends: bool = False) -> Iterator[tuple[int, str]]:
         r"""Yield `(number from 1, line)`, without its end unless that is wanted; only \n and \r\n end a line."""
         with self.text() as file:
@@ -84,65 +89,50 @@ class Source:
         try:
             with open_text(self.path, self.encoding, "strict" if self.settings.on_error == "stop" else ESCAPE, newline) as file:
                 yield file
-        except UnicodeError as error:
-            self._wrong_encoding(error)
-
-    def _wrong_encoding(self, error: UnicodeError) -> NoReturn:
-        """Say the line that cannot be decoded: files are decoded a block at a time, so the line is looked for again."""
-        decoder = codecs.getincrementaldecoder(self.encoding)()
-        number = 0
-        with open_bytes(self.path) as file, contextlib.suppress(UnicodeError):
-            for number, line in enumerate(file, start=1):  # noqa: B007
-                decoder.decode(line)
-        found = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else "something else"
-        raise DataError(
-            f"{self.where(number)}: expected {self.encoding.removesuffix('-sig')} text, found {found}. Set data.encoding, for example "
-            "cp1252 or latin-1 for files from Windows, or data.on_error: quarantine to leave such rows out."
-        ) from error
+        except UnicodeError as error:  # of a block, so the line is looked for again
+            number, decoder = 0, codecs.getincrementaldecoder(self.encoding)()
+            with open_bytes(self.path) as raw, contextlib.suppress(UnicodeError):
+                for number, line in enumerate(raw, start=1):  # noqa: B007
+                    decoder.decode(line)
+            found = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else "something else"
+            raise DataError(
+                f"{self.where(number)}: expected {self.encoding.removesuffix('-sig')} text, found {found}. Set data.encoding, for example "
+                "cp1252 or latin-1 for files from Windows, or data.on_error: quarantine to leave such rows out."
+            ) from error
 
     def accept(self, line: int, example: Example, at: int | str | None = None) -> Iterator[Example]:
         """Yield the example if it is good, repaired where a stated rule says so; account for it in any case, at `at` where its place has a name."""
         at = line if at is None else at
         for unit, number in units(example):
             self.audit.take(unit, number)
-        problem = self._problem(example)
-        if problem or (self.labels_needed and not (example.text.strip() or (example.text_b or "").strip())):
-            if problem:
-                self.reject(line, problem, at)
-            else:
-                self.audit.drop("examples", "empty", self.where(at), "no text; left out")
-            self._drop_with(at, example)
-            return
-        keep = self.settings.keep_labels
-        if keep is not None and example.labels is not None:
-            kept = tuple(name for name in example.labels if name in keep)
-            others = ", ".join(name for name in example.labels if name not in keep)
-            if self.kind == "classify" and others:
-                self.audit.drop("examples", "labels not kept", self.where(at), f"{others} is not in data.keep_labels")
-                self._drop_with(at, example)
-                return
+        keep, named = self.settings.keep_labels, example.labels or ()
+        others = [] if keep is None else [name for name in named if name not in keep]
+        if problem := self._problem(example):
+            self.reject(line, problem, at)
+        elif self.labels_needed and not (example.text.strip() or (example.text_b or "").strip()):
+            self.audit.drop("examples", "empty", self.where(at), "no text; left out")
+        elif others and self.kind == "classify":
+            self.audit.drop("examples", "labels not kept", self.where(at), f"{others[0]} is not in data.keep_labels")
+        else:
             if others:
-                self.audit.event("labels not kept", self.where(at), others, len(example.labels) - len(kept))
-                example = replace(example, labels=kept)
-        spans = example.spans if example.spans is None else self._whole_spans(at, example)
-        if spans is not example.spans or example.origin is None:
-            example = replace(example, spans=spans, origin=Origin(self.number, line))
-        yield example
-
-    def _drop_with(self, line: int | str, example: Example) -> None:
-        """Account for what a left-out example held."""
+                self.audit.event("labels not kept", self.where(at), ", ".join(others), len(others))
+                example = replace(example, labels=tuple(name for name in named if name not in others))
+            spans = example.spans if example.spans is None else self._whole_spans(at, example)
+            if spans is not example.spans or example.origin is None:
+                example = replace(example, spans=spans, origin=Origin(self.number, line))
+            yield example
+            return
         for unit, number in units(example)[1:]:
-            self.audit.drop(unit, f"{unit} of rows left out", self.where(line), f"{number} {unit}", number)
+            self.audit.drop(unit, f"{unit} of rows left out", self.where(at), f"{number} {unit}", number)
 
     def _problem(self, example: Example) -> str | None:
         """Say what is wrong with an example, or None."""
         spans = example.spans or ()
         written = (example.id, example.text, example.text_b, example.document, *(example.labels or ()), *(span.label for span in spans))
-        odd = [text for text in written if text and not text.isascii() and _SURROGATE.search(text)]
-        if odd:
-            return (
-                None if self.format in ESCAPED else self.bad_byte(odd[0])
-            ) or "the text or a label holds half of a surrogate pair, which is no character"
+        for text in written:
+            if text and not text.isascii() and _SURROGATE.search(text):
+                half = "the text or a label holds half of a surrogate pair, which is no character"
+                return half if self.format in ESCAPED else self.bad_byte(text) or half
         if "\0" in example.text and self.format not in ESCAPED:
             return "the text holds a NUL byte, as files do that were not written to their end"
         wanted = example.spans if self.for_tokens else example.score if self.kind == "regress" else example.labels
@@ -166,10 +156,9 @@ class Source:
         """Return the spans in order, of the labels that are kept, without white space at their edges and without overlaps."""
         spans = example.spans or ()
         keep = self.settings.keep_labels
-        if keep is not None:
-            for span in spans:
-                if span.label not in keep:
-                    self.audit.drop("spans", "labels not kept", self.where(line), _named(span))
+        if keep is not None and (others := [span for span in spans if span.label not in keep]):
+            for span in others:
+                self.audit.drop("spans", "labels not kept", self.where(line), _named(span))
             spans = tuple(span for span in spans if span.label in keep)
         if self.kind == "pos" or _are_whole(example.text, spans):
             return spans

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from tunny.core.errors import ConfigError
 from tunny.core.files import digest_bytes
 from tunny.data.example import Example, text_key
-from tunny.data.words import words_of
 
 SPLITS = ("train", "validation", "test")
 LISTED = 10_000  # documents that the report names; the counts go on
@@ -34,18 +33,22 @@ class Documents:
     labels: list[Counter[str]] = field(default_factory=list)  # by document, with its number of examples under ""
     words: list[int] = field(default_factory=list)
 
-    def add(self, example: Example, kind: str) -> None:
-        """Count one example to its document."""
+
+def documents_of(examples: Iterable[Example], kind: str) -> Documents:
+    """Return the documents of examples."""
+    found = Documents()
+    for example in examples:
         name = example.document if example.document is not None else f"text {text_key(example)}"
-        number = self.numbers.setdefault(name, len(self.numbers))
-        if number == len(self.labels):
-            self.labels.append(Counter())
-            self.words.append(0)
-        self.of_example.append(number)
-        self.labels[number][_SIZE] += 1
+        number = found.numbers.setdefault(name, len(found.numbers))
+        if number == len(found.labels):
+            found.labels.append(Counter())
+            found.words.append(0)
+        found.of_example.append(number)
+        found.labels[number][_SIZE] += 1
         if kind != "regress":
-            self.labels[number].update(example.labels or [span.label for span in example.spans or ()])
-        self.words[number] += len(words_of(example)) if example.words is not None else len(example.text.split())
+            found.labels[number].update(example.labels or [span.label for span in example.spans or ()])
+        found.words[number] += len(example.words if example.words is not None else example.text.split())
+    return found
 
 
 def quotas(number: int, ratios: Sequence[float]) -> list[int]:
@@ -79,7 +82,7 @@ def check_ratios(ratios: Sequence[float]) -> Sequence[float]:
 def deal(documents: Documents, ratios: Sequence[float], seed: int) -> NDArray[np.int8]:
     """Return the split of each document (D,): 0 train, 1 validation, 2 test."""
     open_places = quotas(len(documents.numbers), ratios)
-    totals: Counter[str] = Counter()
+    totals = Counter[str]()
     for labels in documents.labels:
         totals.update(labels)
     wanted = [{label: ratio * total for label, total in totals.items()} for ratio in ratios]
@@ -106,22 +109,12 @@ def report(documents: Documents, dealt: NDArray[np.int8], ratios: Sequence[float
     parts: dict[str, Any] = {}
     names = list(documents.numbers)
     for at, split in enumerate(SPLITS):
-        members = np.nonzero(dealt == at)[0]
-        labels: Counter[str] = Counter()
+        members = np.flatnonzero(dealt == at).tolist()
+        labels = Counter[str]()
         for number in members:
             labels.update(documents.labels[number])
-        size = labels.pop(_SIZE, 0)
-        listed = sorted(names[number] for number in members)
         parts[split] = {
-            "documents": len(members), "examples": size, "words": sum(documents.words[number] for number in members),
-            "labels": dict(labels.most_common()), "ids": listed[:LISTED],
+            "documents": len(members), "examples": labels.pop(_SIZE, 0), "words": sum(documents.words[number] for number in members),
+            "labels": dict(labels.most_common()), "ids": sorted(names[number] for number in members)[:LISTED],
         }  # fmt: skip
     return {"seed": seed, "ratios": dict(zip(SPLITS, ratios, strict=True)), "splits": parts}
-
-
-def documents_of(examples: Iterable[Example], kind: str) -> Documents:
-    """Return the documents of examples."""
-    found = Documents()
-    for example in examples:
-        found.add(example, kind)
-    return found

@@ -21,35 +21,23 @@ from tunny.data.example import Example, Origin, Span, text_key
 CHUNK = 2048  # examples of one batch; evaluation forms its batches inside chunks, so this is part of the result
 
 _SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())])
-EXAMPLES = pa.schema(
-    [
-        ("id", pa.string()),
-        ("text", pa.string()),
-        ("text_b", pa.string()),
-        ("spans", pa.list_(_SPAN)),
-        ("labels", pa.list_(pa.string())),
-        ("score", pa.float64()),
-        ("document", pa.string()),
-        ("word_starts", pa.list_(pa.int32())),
-        ("word_ends", pa.list_(pa.int32())),
-        ("meta", pa.string()),
-        ("file", pa.int32()),  # number of the file among those read
-        ("line", pa.int64()),  # line or number there
-        ("key", pa.uint64()),  # 64 bits of a digest of the texts, for duplicates and leakage
-    ]
-)
-WINDOWS = pa.schema(
-    [
-        ("example", pa.int64()),  # row of the example
-        ("ids", pa.list_(pa.int32())),  # token ids, special tokens included
-        ("words", pa.list_(pa.int32())),  # by token: number of the word whose answer this token gives, or -1
-        ("labels", pa.list_(pa.int32())),  # token tasks, by token: label id or -100; sequence tasks: the label ids
-        ("joined", pa.list_(pa.int32())),  # words that share the token of the word before them
-        ("second", pa.int32()),  # first token of the second segment; the number of tokens where there is none
-        ("weight", pa.float32()),  # of this window in the loss: 1 / windows of the example in sequence tasks
-        ("score", pa.float32()),  # regress: the target
-    ]
-)
+_TEXT, _INTEGERS = pa.string(), pa.list_(pa.int32())
+EXAMPLES = pa.schema({
+    "id": _TEXT, "text": _TEXT, "text_b": _TEXT, "spans": pa.list_(_SPAN), "labels": pa.list_(_TEXT), "score": pa.float64(),
+    "document": _TEXT, "word_starts": _INTEGERS, "word_ends": _INTEGERS, "meta": _TEXT,
+    "file": pa.int32(), "line": pa.int64(),  # number of the file among those read, line or number there
+    "key": pa.uint64(),  # 64 bits of a digest of the texts, for duplicates and leakage
+})  # fmt: skip
+WINDOWS = pa.schema({
+    "example": pa.int64(),  # row of the example
+    "ids": _INTEGERS,  # token ids, special tokens included
+    "words": _INTEGERS,  # by token: number of the word whose answer this token gives, or -1
+    "labels": _INTEGERS,  # token tasks, by token: label id or -100; sequence tasks: the label ids
+    "joined": _INTEGERS,  # words that share the token of the word before them
+    "second": pa.int32(),  # first token of the second segment; the number of tokens where there is none
+    "weight": pa.float32(),  # of this window in the loss: 1 / windows of the example in sequence tasks
+    "score": pa.float32(),  # regress: the target
+})  # fmt: skip
 TO_ENCODE = pa.schema([EXAMPLES.field(name) for name in ("id", "text", "text_b", "spans", "labels", "score", "word_starts", "word_ends")])
 _CELLS: dict[str, Callable[[Example], Any]] = {  # of columns that are no attributes of an example
     "word_starts": lambda example: None if example.words is None else [start for start, _ in example.words],
@@ -70,18 +58,19 @@ def to_rows(examples: Sequence[Example], schema: pa.Schema = EXAMPLES) -> pa.Rec
 
 def from_rows(batch: pa.RecordBatch) -> list[Example]:
     """Return the examples of an Arrow batch; columns that it lacks are as if empty."""
-    return [
-        Example(
-            row["id"], row["text"],
-            spans=None if row["spans"] is None else tuple(Span(**span) for span in row["spans"]),
-            labels=None if row["labels"] is None else tuple(row["labels"]),
-            score=row["score"], text_b=row["text_b"], document=row.get("document"),
-            words=None if row["word_starts"] is None else tuple(zip(row["word_starts"], row["word_ends"], strict=True)),
-            meta=json.loads(row["meta"]) if row.get("meta") else {},
-            origin=Origin(row["file"], row["line"]) if row.get("file", -1) >= 0 else None,
-        )
-        for row in batch.to_pylist()
-    ]  # fmt: skip
+    found = []
+    for row in batch.to_pylist():
+        get = row.get
+        spans, labels, starts = get("spans"), get("labels"), get("word_starts")
+        found.append(
+            Example(
+                get("id", ""), row["text"], None if spans is None else tuple([Span(**span) for span in spans]),
+                None if labels is None else tuple(labels), get("score"), get("text_b"), get("document"),
+                None if starts is None else tuple(zip(starts, row["word_ends"], strict=True)),
+                json.loads(row["meta"]) if get("meta") else {}, Origin(row["file"], row["line"]) if get("file", -1) >= 0 else None,
+            )
+        )  # fmt: skip
+    return found
 
 
 def list_lengths(column: pa.ListArray) -> NDArray[np.int32]:
@@ -112,9 +101,8 @@ class ArrowRows:
     """A memory-mapped Arrow file of one schema; a batch is opened when it is asked for."""
 
     def __init__(self, path: Path):
-        self._map = pa.memory_map(str(path))
-        self._file = pa.ipc.open_file(self._map)
-        self.batches = [self._file.get_batch(number) for number in range(self._file.num_record_batches)]
+        file = pa.ipc.open_file(pa.memory_map(str(path)))
+        self.batches = [file.get_batch(number) for number in range(file.num_record_batches)]
         self.starts = np.cumsum([0, *(batch.num_rows for batch in self.batches)])
 
     def __len__(self) -> int:
@@ -136,8 +124,7 @@ class ExampleStore(ArrowRows):
 
     def chunks(self) -> Iterator[list[Example]]:
         """Yield the examples a chunk at a time."""
-        for batch in self.batches:
-            yield from_rows(batch)
+        return map(from_rows, self.batches)
 
     def __iter__(self) -> Iterator[Example]:
         return chain.from_iterable(self.chunks())
@@ -182,10 +169,9 @@ class WindowColumns:
     """The windows of a chunk of examples, by the names of `WINDOWS`: numbers as one array, lists as their items and their bounds."""
 
     def __init__(self, numbers: Mapping[str, NDArray[Any]], lists: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]):
-        self._lists = {name: (items, bounds) for name, (items, bounds) in lists.items()}
-        self._numbers = [numbers[name] for name in ("second", "weight", "score")]
+        self._numbers, self._lists = numbers, lists
         self.example: NDArray[np.int64] = numbers["example"]
-        self.lengths: NDArray[np.int64] = np.diff(self._lists["ids"][1]).astype(np.int64)
+        self.lengths: NDArray[np.int64] = np.diff(lists["ids"][1]).astype(np.int64)
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> "WindowColumns":
@@ -195,10 +181,10 @@ class WindowColumns:
 
     def rows(self) -> pa.RecordBatch:
         """Return them as an Arrow batch."""
-        second, weight, score = self._numbers
-        columns = {"example": self.example, "second": second, "weight": weight, "score": score}
-        for name, (items, bounds) in self._lists.items():
-            columns[name] = pa.ListArray.from_arrays(bounds.astype(np.int32), items.astype(np.int32))
+        arrays = {
+            name: pa.ListArray.from_arrays(ends.astype(np.int32), items.astype(np.int32)) for name, (items, ends) in self._lists.items()
+        }
+        columns = {**self._numbers, **arrays}
         return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in WINDOWS], schema=WINDOWS)
 
     def flat(self, name: str) -> NDArray[np.int32]:
@@ -209,6 +195,6 @@ class WindowColumns:
         return len(self.lengths)
 
     def __getitem__(self, row: int) -> Window:
-        ids, words, labels, joined = (values[offsets[row] : offsets[row + 1]] for values, offsets in self._lists.values())
-        second, weight, score = (values[row].item() for values in self._numbers)
+        ids, words, labels, joined = (items[ends[row] : ends[row + 1]] for items, ends in map(self._lists.__getitem__, LISTS))
+        second, weight, score = (self._numbers[name][row].item() for name in ("second", "weight", "score"))
         return Window(int(self.example[row]), ids, words, labels, joined, second, weight, score)

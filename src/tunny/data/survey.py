@@ -5,24 +5,25 @@ Numbers are kept of every row, texts only as places where to look, surface forms
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from math import isfinite
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from tunny.data.encode import Encoder
 from tunny.data.prepare import Split
 from tunny.data.rows import Ints
-from tunny.data.store import read_rows
-from tunny.data.words import find_words
+from tunny.data.store import from_rows, read_rows
+from tunny.data.words import find_words, words_of
 
 FORMS = 500_000  # different surface forms that are counted in a split
 PLACES = 3  # kept of each label and each trouble
 EXAMPLES = 20_000  # in which examples of labels are looked for
+SURVEYED = ["text", "text_b", "spans", "labels", "score", "document", "word_starts", "word_ends"]
 
 _HIGH = "\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"  # bytes 80 to bf, read as latin-1 or cp1252
 _MOJIBAKE = (  # the first character alone comes first: so it is quickly looked for
@@ -64,33 +65,59 @@ def survey(split: Split, row: int, encoder: Encoder | None) -> Survey:
     """Look at every example of a split; `row` is the number of its first row among those of all splits."""
     seen = Survey()
     for batch in split.examples.batches:
-        texts, seconds = batch.column("text").to_pylist(), [other or "" for other in batch.column("text_b").to_pylist()]
-        words = _words(batch, texts)
-        seen.lengths["words"].append(np.array([len(found) + len(find_words(other)) for found, other in zip(words, seconds, strict=True)]))
-        seen.lengths["characters"].append(np.array([len(text) + len(other) for text, other in zip(texts, seconds, strict=True)]))
+        examples = from_rows(batch.select(SURVEYED))
+        texts, seconds = [one.text for one in examples], [one.text_b or "" for one in examples]
+        words = [words_of(one) for one in examples]
+        sizes: dict[str, list[float]] = {"span words": [], "span characters": []}
+        sizes["words"] = [len(found) + len(find_words(other)) for found, other in zip(words, seconds, strict=True)]
+        sizes["characters"] = [len(text) + len(other) for text, other in zip(texts, seconds, strict=True)]
+        sizes["scores"] = [one.score for one in examples if one.score is not None and isfinite(one.score)]
         if encoder is not None:
             for name, some in (("tokens", texts), ("second", seconds)):
-                seen.lengths[name].append(np.array(list(map(len, encoder.tokenizer.encode_batch(some, add_special_tokens=False)))))
-        scores = batch.column("score").to_numpy(zero_copy_only=False)
-        seen.lengths["scores"].append(scores[np.isfinite(scores)])
-        seen.documents.update(batch.column("document").drop_null().to_pylist())
-        for text, labels in zip(texts, batch.column("labels").to_pylist(), strict=True):
-            for label in labels or ():
+                sizes[name] = list(map(len, encoder.tokenizer.encode_batch(some, add_special_tokens=False)))
+        seen.documents.update(one.document for one in examples if one.document is not None)
+        for number, (one, found) in enumerate(zip(examples, words, strict=True), row):
+            for label in one.labels or ():
                 if len(seen.samples[label]) < PLACES:
-                    seen.samples[label].append(excerpt(text))
-        _look_at_spans(seen, batch, texts, words, row)
+                    seen.samples[label].append(excerpt(one.text))
+            starts, ends = zip(*found, strict=True) if found and one.spans else ((), ())
+            for start, end, label in one.spans or ():
+                sizes["span words"].append(bisect_left(starts, end) - bisect_right(ends, start))
+                sizes["span characters"].append(end - start)
+                form = one.text[start:end], label
+                if form in seen.forms:
+                    seen.forms[form][0] += 1
+                elif len(seen.forms) < FORMS:
+                    seen.forms[form] = [1, number, start]
+                else:
+                    seen.uncounted += 1
+        for name, values in sizes.items():
+            seen.lengths[name].append(np.array(values, float if name == "scores" else np.int64))
         _look_for_trouble(seen, [whole(*pair) for pair in zip(texts, seconds, strict=True)], row)
         row += batch.num_rows
     return seen
 
 
+def _look_for_trouble(seen: Survey, texts: list[str], row: int) -> None:
+    together = "\n".join(texts)
+    for name, find in TROUBLES.items():
+        if find(together) >= 0:
+            found = [(number, at) for number, text in enumerate(texts, start=row) if (at := find(text)) >= 0]
+            number, places = seen.troubles.get(name, (0, []))
+            seen.troubles[name] = number + len(found), [*places, *found][:PLACES]
+
+
 def surface_forms(split: Split) -> set[str]:
     """Return the texts of the labelled spans of a split in lower case, as many as are counted at most."""
+    spans = (
+        (one.text, span)
+        for batch in read_rows(split.examples_file, "text", "spans")
+        for one in from_rows(batch)
+        for span in one.spans or ()
+    )
     found: set[str] = set()
-    for batch in read_rows(split.examples_file, "text", "spans"):
-        rows, starts, ends, _ = _spans(batch)
-        texts = batch.column("text").take(pa.array(rows)).to_pylist()
-        found.update(text[start:end].lower() for text, start, end in zip(texts, starts.tolist(), ends.tolist(), strict=True))
+    for text, (start, end, _) in spans:
+        found.add(text[start:end].lower())
         if len(found) > FORMS:
             break
     return found
@@ -108,68 +135,20 @@ def examples_of(split: Split, width: int) -> dict[str, list[str]]:
     return {label: [excerpt(form, width=width) for form, _ in forms.most_common(PLACES)] for label, forms in found.items()}
 
 
-def _words(batch: pa.RecordBatch, texts: list[str]) -> list[Sequence[tuple[int, int]]]:
-    """Return the character ranges of the words of each text: those of its source, or those found in it."""
-    given = zip(texts, batch.column("word_starts").to_pylist(), batch.column("word_ends").to_pylist(), strict=True)
-    return [find_words(text) if starts is None else list(zip(starts, ends, strict=True)) for text, starts, ends in given]
-
-
-def _spans(batch: pa.RecordBatch) -> tuple[Ints, Ints, Ints, list[str]]:
-    """Return the row in the batch, the start, the end and the label of every span."""
-    flat = batch.column("spans").flatten()
-    rows, starts, ends = pc.list_parent_indices(batch.column("spans")), flat.field("start"), flat.field("end")
-    return rows.to_numpy(), starts.to_numpy(), ends.to_numpy(), flat.field("label").to_pylist()
-
-
-def _look_at_spans(seen: Survey, batch: pa.RecordBatch, texts: list[str], words: list[Sequence[tuple[int, int]]], row: int) -> None:
-    rows, starts, ends, labels = _spans(batch)
-    if not labels:
-        return
-    for number, start, end, label in zip(rows.tolist(), starts.tolist(), ends.tolist(), labels, strict=True):
-        form = texts[number][start:end], label
-        if form in seen.forms:
-            seen.forms[form][0] += 1
-        elif len(seen.forms) < FORMS:
-            seen.forms[form] = [1, row + number, start]
-        else:
-            seen.uncounted += 1
-    apart = np.arange(len(texts)) * (max(map(len, texts)) + 1)  # all texts on one long line
-    flat = np.array([word for found in words for word in found], np.int64).reshape(-1, 2)
-    flat += np.repeat(apart, [len(found) for found in words])[:, None]
-    first, last = np.searchsorted(flat[:, 1], starts + apart[rows], side="right"), np.searchsorted(flat[:, 0], ends + apart[rows])
-    seen.lengths["span words"].append(last - first)
-    seen.lengths["span characters"].append((ends - starts).astype(np.int64))
-
-
-def _look_for_trouble(seen: Survey, texts: list[str], row: int) -> None:
-    together = "\n".join(texts)
-    for name, find in TROUBLES.items():
-        if find(together) >= 0:
-            found = [(number, at) for number, text in enumerate(texts, start=row) if (at := find(text)) >= 0]
-            number, places = seen.troubles.get(name, (0, []))
-            seen.troubles[name] = number + len(found), [*places, *found][:PLACES]
-
-
 def unlabelled(split: Split, forms: Mapping[str, Sequence[str]], row: int) -> Iterator[tuple[str, Place]]:
     """Yield every place where one of the surface forms stands as whole words outside every span.
 
     `forms` holds them by their first word, the longest first. Words are those of the source, where it has any.
     """
-    for batch in split.examples.batches:
-        spans: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
-        for number, start, end, _ in zip(*_spans(batch), strict=True):
-            spans[number].append((start, end))
-        texts = batch.column("text").to_pylist()
-        for number, (text, words) in enumerate(zip(texts, _words(batch, texts), strict=True)):
-            done = 0
-            for start, stop in words:
-                if start >= done and (likely := forms.get(text[start:stop])):
-                    ends = {end for _, end in words}
-                    form = next((form for form in likely if text.startswith(form, start) and start + len(form) in ends), "")
-                    done = start + len(form)
-                    if form and not any(begin < done and start < end for begin, end in spans[number]):
-                        yield form, (row + number, start)
-        row += batch.num_rows
+    for number, one in enumerate((one for batch in split.examples.batches for one in from_rows(batch.select(SURVEYED))), row):
+        done, words = 0, words_of(one)
+        for start, stop in words:
+            if start >= done and (likely := forms.get(one.text[start:stop])):
+                ends = {end for _, end in words}
+                form = next((form for form in likely if one.text.startswith(form, start) and start + len(form) in ends), "")
+                done = start + len(form)
+                if form and not any(span.start < done and start < span.end for span in one.spans or ()):
+                    yield form, (number, start)
 
 
 def whole(text: str, text_b: str | None) -> str:

@@ -27,10 +27,8 @@ Suspect = tuple[str, Mapping[str, int], Sequence[Place]]  # what it is, counts b
 
 
 def _suspects(rows: Rows, found: Sequence[Suspect], number: int, concerned: int) -> Findings:
-    listed = [
-        {"what": excerpt(what), "counts": dict(counts), "places": _described(rows, places)} for what, counts, places in found[:LISTED]
-    ]
-    return {"number": number, "rows": concerned, "listed": listed}
+    shown = [{"what": excerpt(what), "counts": dict(counts), "places": _described(rows, places)} for what, counts, places in found[:LISTED]]
+    return {"number": number, "rows": concerned, "listed": shown}
 
 
 def _described(rows: Rows, places: Sequence[Place]) -> list[Findings]:
@@ -38,12 +36,14 @@ def _described(rows: Rows, places: Sequence[Place]) -> list[Findings]:
     taken = list(rows.take(np.array([row for row, _ in places], np.int64), "text", "text_b", "spans", "labels", "score", "file", "line"))
     labels = [_labels(row, start) for (_, start), row in zip(places, taken, strict=True)]
     common = set(labels[0]).intersection(*labels) if labels and any(set(some) != set(labels[0]) for some in labels) else set()
-    found = []
-    for (number, start), row, some in zip(places, taken, labels, strict=True):
-        label = ", ".join(label for label in some if label not in common) or ("nothing else" if common else "nothing")
-        text = excerpt(whole(row["text"], row["text_b"]), start)
-        found.append({**rows.place(number, row["file"], row["line"]), "text": text, "label": excerpt(label)})
-    return found
+    return [
+        {
+            **rows.place(number, row["file"], row["line"]),
+            "text": excerpt(whole(row["text"], row["text_b"]), start),
+            "label": excerpt(", ".join(label for label in some if label not in common) or ("nothing else" if common else "nothing")),
+        }
+        for (number, start), row, some in zip(places, taken, labels, strict=True)
+    ]
 
 
 def _labels(row: Mapping[str, Any], start: int) -> list[str]:
@@ -53,9 +53,6 @@ def _labels(row: Mapping[str, Any], start: int) -> list[str]:
     if row["spans"] is not None:
         return [f"{row['text'][span['start'] : span['end']]} {span['label']}" for span in row["spans"]]
     return sorted(row["labels"] or ()) if row["score"] is None else [f"{row['score']:g}"]
-
-
-# -- the same and nearly the same --------------------------------------------------------------------------------------
 
 
 def copies(rows: Rows, group: Ints, values: Ints) -> Findings:
@@ -106,9 +103,6 @@ def surplus(splits: Mapping[str, Split]) -> dict[str, dict[int, str]]:
     return found
 
 
-# -- what splits share -------------------------------------------------------------------------------------------------
-
-
 def _rank(split: str) -> int:
     return 0 if split == "test" else 1 if split.startswith("validation") else 2
 
@@ -129,9 +123,7 @@ def shared_documents(rows: Rows, seen: Mapping[str, Survey]) -> Findings:
     for name, part in seen.items():
         for document, number in part.documents.items():
             homes[document][name] = number
-    found = sorted(
-        ((document, counts, ()) for document, counts in homes.items() if len(set(map(_rank, counts))) > 1), key=lambda one: one[0]
-    )
+    found = [(document, counts, ()) for document, counts in sorted(homes.items()) if len(set(map(_rank, counts))) > 1]
     return _suspects(rows, found, len(found), sum(sum(counts.values()) for _, counts, _ in found))
 
 
@@ -144,9 +136,6 @@ def shared_forms(seen: Mapping[str, Survey]) -> Iterator[Findings]:
             forms = {form for form, _ in part.forms}
             found = {"mentions": sum(number for number, _ in mentions), "known_mentions": sum(number for number, old in mentions if old)}
             yield {"of": name, "forms": len(forms), "known_forms": len(forms & known), **found}
-
-
-# -- surface forms and characters --------------------------------------------------------------------------------------
 
 
 def merged(seen: Iterable[Survey]) -> Forms:

@@ -5,6 +5,7 @@ IOB1 marks B- only between two neighbours of one type, IOB2 at every start, BIOE
 does (it starts a new span) and counted. Source: Tjong Kim Sang & Veenstra 1999; Ratinov & Roth 2009.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -16,6 +17,7 @@ from tunny.data.audit import Audit
 from tunny.data.example import Example
 
 Scheme = Literal["IOB1", "IOB2", "BIOES", "BILOU", "none"]
+_TAG = re.compile("O|[BIESLU]-.+", re.DOTALL)
 _NORMAL = {"L": "E", "U": "S"}  # BILOU's names for the two prefixes of BIOES
 
 
@@ -39,12 +41,7 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 def bad_tag(tags: Sequence[str]) -> int:
     """Return the place of the first tag that no scheme has; 0 where there is none."""
-    for place, tag in enumerate(tags):
-        try:
-            split_tag(tag)
-        except ValueError:
-            return place
-    return 0
+    return next((place for place, tag in enumerate(tags) if not _TAG.fullmatch(tag)), 0)
 
 
 class SchemeFinder:
@@ -146,12 +143,12 @@ def word_tags(
     audit, spans, known = audit or Audit(), example.spans or (), set(words)
     if kind != "pos":
         return tag_words(spans, words, audit, example.id, unit)
-    by_word = {(span.start, span.end): span.label for span in spans}
-    others = [span for span in spans if (span.start, span.end) not in known]
+    by_word = {(start, end): label for start, end, label in spans}
+    others = [f"{start}-{end} ({label})" for start, end, label in spans if (start, end) not in known]
     audit.take(unit, len(spans))
     audit.give(unit, len(spans) - len(others))
     if others:
-        audit.drop(unit, "spans that are no words", example.id, f"{others[0].start}-{others[0].end} ({others[0].label})", len(others))
+        audit.drop(unit, "spans that are no words", example.id, others[0], len(others))
     return [by_word.get(word) for word in words]
 
 
@@ -159,13 +156,10 @@ def scheme_of(names: Sequence[str]) -> Scheme:
     """Return the scheme that a model's label names follow; "none" where they are plain tags."""
     finder = SchemeFinder()
     try:
-        for name in names:
-            finder.prefixes.add(split_tag(name)[0])
+        finder.prefixes = {split_tag(name)[0] for name in names}
     except ValueError:
         return "none"
-    if finder.prefixes <= {"I", "O"} and "I" in finder.prefixes:
-        return "IOB1"
-    return finder.found()[0]
+    return "IOB1" if "I" in finder.prefixes <= {"I", "O"} else finder.found()[0]
 
 
 def transitions(names: Sequence[str], scheme: Scheme) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -173,24 +167,17 @@ def transitions(names: Sequence[str], scheme: Scheme) -> tuple[NDArray[np.bool_]
     size = len(names)
     if scheme == "none":
         return np.ones(size, bool), np.ones((size, size), bool), np.ones(size, bool)
-    parts = [split_tag(name) for name in names]
-    parts = [(_NORMAL.get(prefix, prefix), label) for prefix, label in parts]
-    first = np.array([_may_follow(("O", ""), tag, scheme) for tag in parts])
-    last = np.array([_may_follow(tag, ("O", ""), scheme) for tag in parts])
+    parts = [(_NORMAL.get(prefix, prefix), label) for prefix, label in map(split_tag, [*names, "O"])]  # O stands before and after all
     follow = np.array([[_may_follow(before, after, scheme) for after in parts] for before in parts])
-    return first, follow, last
+    return follow[-1, :-1], follow[:-1, :-1], follow[:-1, -1]
 
 
 def _may_follow(before: tuple[str, str], after: tuple[str, str], scheme: Scheme) -> bool:
     same = bool(after[1]) and before[1] == after[1]
-    if scheme == "IOB1":
-        return after[0] != "B" or same
-    if scheme == "IOB2":
-        return after[0] != "I" or same
+    if scheme in ("IOB1", "IOB2"):
+        return same or after[0] != ("B" if scheme == "IOB1" else "I")
     is_open = before[0] in {"B", "I"}
-    if after[0] in {"I", "E"}:
-        return is_open and same
-    return not is_open
+    return is_open and same if after[0] in {"I", "E"} else not is_open
 
 
 def inside_of(name: str) -> str:

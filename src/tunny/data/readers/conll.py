@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterator
 
 from tunny.core.errors import DataError
-from tunny.data.example import Example, Row
-from tunny.data.sentences import Sentence, read_sentences, sentence_rows
+from tunny.data.sentences import Sentence
 from tunny.data.source import Source
 
 _COMMENT = re.compile(r"# (\w+ = |newdoc\b|newpar\b)")  # as CoNLL-U writes them before a sentence
@@ -17,17 +16,8 @@ _DOCUMENT = "-DOCSTART-"
 _MOST = 1_000  # columns of a line that are told apart
 
 
-def read(source: Source) -> Iterator[Example]:
-    """Yield one example a sentence."""
-    return read_sentences(source, lambda: _sentences(source))
-
-
-def rows(source: Source) -> Iterator[Row]:
-    """Yield the lines of each sentence."""
-    return sentence_rows(_sentences(source))
-
-
-def _sentences(source: Source) -> Iterator[Sentence]:
+def sentences(source: Source) -> Iterator[Sentence]:
+    """Yield the sentences of a file."""
     delimiter = source.settings.delimiter
     documents = width = word = tag = 0
     sentence = Sentence()

@@ -7,10 +7,10 @@ words and are counted. Tags are UPOS unless `data.tags` names another column. So
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 
 from tunny.core.errors import DataError
-from tunny.data.example import Example, Row
-from tunny.data.sentences import Sentence, read_sentences, sentence_rows
+from tunny.data.sentences import Sentence
 from tunny.data.source import Source
 
 _ID = re.compile(r"[0-9]{1,9}([-.][0-9]{1,9})?$")
@@ -18,31 +18,20 @@ COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "de
 Joined = tuple[int, int, str, bool]  # a multi-word token: first word, last word, form, whether a space follows
 
 
-def read(source: Source) -> Iterator[Example]:
-    """Yield one example a sentence."""
-    source.audit.note(f"{source.path.name}: tags = {COLUMNS[_tag_column(source)]}; the other columns of CoNLL-U are not used")
-    yield from read_sentences(source, lambda: _sentences(source))
-
-
-def rows(source: Source) -> Iterator[Row]:
-    """Yield the lines of each sentence."""
-    return sentence_rows(_sentences(source))
-
-
-def _tag_column(source: Source) -> int:
-    named = "upos" if source.settings.tags is None else str(source.settings.tags).lower()
-    if named.isdigit() and int(named) < len(COLUMNS):
-        return int(named)
-    if named not in COLUMNS:
-        raise DataError(f"{source.path.name}: no column {source.settings.tags!r} (data.tags); there are: {', '.join(COLUMNS)}")
-    return COLUMNS.index(named)
-
-
-def _sentences(source: Source) -> Iterator[Sentence]:
-    tag_column = _tag_column(source)
+def sentences(source: Source) -> Iterator[Sentence]:
+    """Yield the sentences of a file."""
+    named, file = "upos" if source.settings.tags is None else str(source.settings.tags).lower(), source.path.name
+    tag = COLUMNS[int(named)] if named.isdigit() and int(named) < len(COLUMNS) else named
+    if tag not in COLUMNS:
+        raise DataError(f"{file}: no column {source.settings.tags!r} (data.tags); there are: {', '.join(COLUMNS)}")
+    source.audit.note(f"{file}: tags = {tag}; the other columns of CoNLL-U are not used")
+    tag_column = COLUMNS.index(tag)
     document: str | None = None
     documents = 0
-    for block in _blocks(source.lines()):
+    for blank, lines in groupby(source.lines(), lambda numbered: not numbered[1].strip()):
+        if blank:
+            continue
+        block = list(lines)
         sentence = Sentence(block[0][0], raw=[line for _, line in block])
         joined: list[Joined] = []
         for number, line in block:
@@ -56,26 +45,13 @@ def _sentences(source: Source) -> Iterator[Sentence]:
             key, _, value = line[1:].partition("=")
             if key.strip() in ("newdoc", "newdoc id"):
                 documents += 1
-                document = value.strip() or f"{source.path.name}#{documents}"
+                document = value.strip() or f"{file}#{documents}"
             elif key.strip() == "sent_id":
                 sentence.name = value.strip()
         if not sentence.problem:
             _join(sentence, joined)
         if not all(line.startswith("#") for line in sentence.raw):
             yield sentence
-
-
-def _blocks(lines: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
-    """Yield the numbered lines that stand between blank ones."""
-    block: list[tuple[int, str]] = []
-    for numbered in lines:
-        if numbered[1].strip():
-            block.append(numbered)
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
 
 
 def _take(sentence: Sentence, joined: list[Joined], number: int, line: str, tag_column: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tunny.core.errors import DataError
 from tunny.data.example import Example, Row
-from tunny.data.records import Numbered, read_records
+from tunny.data.records import read_records
 from tunny.data.source import Source
 
 _BINARY = ("0", "1")
@@ -42,7 +42,7 @@ def glue_files(folder: Path, task: str, split: str) -> dict[str, Path]:
 
 
 def read(source: Source) -> Iterator[Example]:
-    """Yield one example a row; rows of another width, as QQP has, and of unknown labels are bad."""
+    """Yield one example a row."""
     name, columns = source.settings.format.partition(":")[2], _columns(source)
     text, text_b, label, labels = TASKS[name]
     kind = "classify" if labels else "regress"
@@ -53,28 +53,23 @@ def read(source: Source) -> Iterator[Example]:
         what = f"{name}'s columns {', '.join(wanted)}"
         raise DataError(f"{source.where(1)}: expected {what}, found {', '.join(columns)}. Test files hold no labels")
     source = replace(source, settings=source.settings.model_copy(update={"text": text, "text_b": text_b, "label": label}))
-
-    def records(report: bool) -> Numbered:
-        for line, raw, cells, _ in rows(source):
-            record = dict(zip(columns, cells, strict=False))
-            good = len(cells) == len(columns) and (not labels or not source.labels_needed or record[label] in labels)
-            if good and line:
-                yield line, record
-            elif line and report:
-                known = f", {label} one of {', '.join(labels)}" if labels else ""
-                source.refuse(line, f"expected {len(columns)} columns{known}; found {len(cells)}: {raw[-60:]!r}")
-
-    if columns:
-        yield from read_records(source, columns, records)
+    yield from read_records(rows, source)
 
 
 def rows(source: Source) -> Iterator[Row]:
-    """Yield the rows, the names of the columns as line 0 where they are there."""
+    """Yield the rows after the names of their columns; those of another width, as QQP has, and of unknown labels are bad."""
     columns = _columns(source)
+    _, _, label, labels = TASKS[source.settings.format.partition(":")[2]]
+    known = f", {label} one of {', '.join(labels)}" if labels else ""
     for line, text in source.lines():
-        if text:
-            cells = text.split("\t")
-            yield Row(0 if line == 1 and cells == columns else line, text + "\n", cells)
+        cells, raw = text.split("\t") if text else [], text + "\n"
+        if line == 1 and cells == columns:
+            yield Row(0, raw, columns)
+        elif cells:
+            record, problem = dict(zip(columns, cells, strict=False)), ""
+            if len(cells) != len(columns) or (labels and source.labels_needed and record[label] not in labels):
+                problem = f"expected {len(columns)} columns{known}; found {len(cells)}: {raw[-60:]!r}"
+            yield Row(line, raw, record, problem)
 
 
 def _columns(source: Source) -> list[str]:

@@ -14,8 +14,8 @@ from tunny.core.errors import DataError
 from tunny.core.files import digest_bytes
 from tunny.core.hub import library, token
 from tunny.data import opening
-from tunny.data.example import Example
-from tunny.data.records import Numbered, read_records
+from tunny.data.example import Example, Row
+from tunny.data.records import read_records
 from tunny.data.source import Source
 
 _NAME = re.compile(r"hub:(?P<path>[^:@#]+)(?::(?P<name>[^@#]+))?(?:@(?P<revision>[^#]+))?(?:#(?P<split>.+))?")
@@ -26,12 +26,13 @@ def read(source: Source) -> Iterator[Example]:
     data = _load(source.path)
     named = {name: feature for name, feature in data.features.items() if _has_names(feature)}
 
-    def records(report: bool) -> Numbered:
-        rows = (row for table in data.with_format("arrow").iter(1000) for row in table.to_pylist())
-        for number, row in enumerate(rows, 1):
-            yield number, row | {name: _by_name(row[name], feature) for name, feature in named.items()}
+    def rows(_: Source) -> Iterator[Row]:
+        yield Row(0, "", data.column_names)
+        found = (row for table in data.with_format("arrow").iter(1000) for row in table.to_pylist())
+        for number, row in enumerate(found, 1):
+            yield Row(number, "", row | {name: _by_name(row[name], feature) for name, feature in named.items()})
 
-    yield from read_records(source, data.column_names, records)
+    yield from read_records(rows, source)
 
 
 def digest(path: Path) -> str:

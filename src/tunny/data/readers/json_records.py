@@ -5,66 +5,37 @@ An object that has a text of its own is one record, whatever lists it holds.
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 
 from tunny.core.errors import DataError
 from tunny.data.cells import shown
 from tunny.data.columns import TEXTS
-from tunny.data.example import Example, Row
+from tunny.data.example import Row
 from tunny.data.json_stream import JSONProblem, as_record, elements, loads, parsed
-from tunny.data.records import Numbered, line_rows, read_records
 from tunny.data.source import Source
-
-LOOKED_AT = 100  # records whose keys are the columns
-
-
-def read(source: Source) -> Iterator[Example]:
-    """Yield one example an object; its line is its line, in a list its number, from 1."""
-    keys = list(dict.fromkeys(key for _, record in islice(_records(source, False), LOOKED_AT) for key in record))
-    if keys:
-        yield from read_records(source, keys, lambda report: _records(source, report))
-        return
-    for line, _ in _records(source, True):  # which reports bad ones
-        source.refuse(line, "expected a JSON object with a text, found {}")
 
 
 def rows(source: Source) -> Iterator[Row]:
-    """Yield each line that is not blank, or the text of each element of the list."""
-    if source.format != "json":
-        yield from line_rows(source)
-    else:
-        yield from list_elements(source, report=False)
+    """Yield the record of each line that is not blank, or of each element of the list by its number, from 1."""
+    lines = (parsed(number, line, "\n") for number, line in source.lines() if line.strip())
+    for row in list_elements(source) if source.format == "json" else lines:
+        record, problem = as_record(row.value), row.problem
+        if record is None and row.at is None:
+            found = shown(row.raw.removesuffix("\n") if problem else row.value)
+            problem = f"expected a JSON object, found {found}" + (f" ({problem})" if problem else "")
+        yield Row(row.line, row.raw, record, source.bad_byte(row.raw) or problem, row.at)
 
 
-def _records(source: Source, report: bool) -> Numbered:
-    lines = (parsed(number, line) for number, line in source.lines() if line.strip())
-    for line, raw, value, problem in list_elements(source, report) if source.format == "json" else lines:
-        record = as_record(value)
-        if problem or record is None:
-            problem = f"expected a JSON object, found {shown(raw if problem else value)}" + (f" ({problem})" if problem else "")
-        problem = source.bad_byte(raw) or problem
-        if not problem and record is not None:
-            yield line, record
-        elif report:
-            source.refuse(line, problem)
-
-
-def list_elements(source: Source, report: bool) -> Iterator[Row]:
+def list_elements(source: Source) -> Iterator[Row]:
     """Yield the elements of a file that is a JSON list, holds one in an object, or is a single object."""
     with source.text(newline="") as file:
-        head = file.read(1 << 12)
+        is_list = file.read(1 << 12).lstrip("\ufeff \t\r\n").startswith("[")
     try:
-        if head.lstrip("\ufeff \t\r\n").startswith("["):
-            with source.text(newline="") as file:
-                yield from elements(file)
-            return
         with source.text(newline="") as file:
-            yield from _in_object(file.read())
+            yield from elements(file) if is_list else _in_object(file.read())
     except JSONProblem as problem:
         if source.settings.on_error == "stop":
             raise DataError(f"{source.where(problem.line)}: {problem}") from problem
-        if report:
-            source.refuse(0, f"{problem}; nothing after it can be read", problem.line)
+        yield Row(0, "", None, f"{problem}; nothing after it can be read", problem.line)
 
 
 def _in_object(text: str) -> Iterator[Row]:

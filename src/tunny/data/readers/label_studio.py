@@ -26,19 +26,17 @@ def read(source: Source) -> Iterator[Example]:
     if source.kind == "pos" and source.labels_needed:
         raise DataError(f"{source.path.name}: Label Studio marks spans, and pos needs a tag for every word. Set task: ner or chunk.")
     reader = _Reader(source)
-    for task in tasks(source, report=True):
-        yield from reader.read(task)
+    for task in tasks(source):
+        if task.line:
+            yield from reader.read(task)
+        elif task.problem:
+            source.refuse(task.line, task.problem, task.at)
     control = source.settings.control
     if control is not None and len(reader.ids) > 1 and reader.controls and control not in reader.controls:
         known = f"there are: {', '.join(sorted(reader.controls))}{did_you_mean(control, reader.controls)}"
         raise DataError(f"{source.path.name}: no control {control!r} (data.control); {known}")
     if reader.agreement.tasks:
         source.audit.note(f"{source.path.name}: {reader.agreement.note()}")
-
-
-def rows(source: Source) -> Iterator[Row]:
-    """Yield the text of each task; of a table all its rows, after the head."""
-    return tasks(source, report=False)
 
 
 class _Reader:

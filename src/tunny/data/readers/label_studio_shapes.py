@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from typing import Any
 
 from tunny.data.cells import as_score, shown
@@ -36,26 +36,29 @@ class Unused(Exception):
     """A thing that is left out though nothing is wrong with it: the reason and the detail."""
 
 
-def tasks(source: Source, report: bool) -> Iterator[Row]:
-    """Yield the tasks of a file in order; of a table its head first, at the place 0, unless bad rows are to be reported."""
+def tasks(source: Source) -> Iterator[Row]:
+    """Yield the tasks of a file in order; of a table its head first."""
     controls = {source.settings.control or ""}
     in_table = False
-    for row_id, group in groupby(_elements(source, report), lambda task: _row_id(task) or task.line):
-        same = list(group)
-        in_table |= not same[0].line
+    for row_id, group in groupby(_elements(source), lambda task: _row_id(task) or task.line):
+        first, *others = group
+        is_head = not first.line and not first.problem
+        in_table |= is_head
         if isinstance(row_id, str):
+            same = [first, *others]
             raw = ("" if in_table else ",\n").join(row.raw for row in same)
-            yield Row(same[0].line, raw, _of_rows(source, [row.value for row in same], controls, in_table))
+            yield Row(first.line, raw, _of_rows(source, [row.value for row in same], controls, in_table))
             source.audit.note(f"{source.path.name}: {_LESSER}")
-        elif same[0].line or not report:
-            yield same[0] if same[0].problem or not same[0].line else _whole(same[0])
+        else:
+            yield first if first.problem or is_head else _whole(first)
 
 
-def _elements(source: Source, report: bool) -> Iterator[Row]:
+def _elements(source: Source) -> Iterator[Row]:
     with source.text(newline="") as file:
         head = file.read(1 << 12).lstrip("\ufeff \t\r\n")
+    columns = head.partition("\n")[0]
     if head.startswith("["):
-        yield from list_elements(source, report)
+        yield from list_elements(source)
     elif head.startswith("{"):
         lines = (parsed(number, line) for number, line in source.lines() if line.strip())
         first, second = next(lines), next(lines, None)
@@ -64,22 +67,13 @@ def _elements(source: Source, report: bool) -> Iterator[Row]:
         else:
             with source.text(newline="") as file:
                 yield parsed(1, file.read())
-    elif "annotation_id" in head.partition("\n")[0]:
-        yield from _table(source, "\t" if "\t" in head.partition("\n")[0] else ",")
+    elif "annotation_id" in columns:
+        quoting = "csv" if source.settings.quoting == "auto" else source.settings.quoting  # cells of several lines are always quoted
+        delimiter = source.settings.delimiter or ("\t" if "\t" in columns else ",")
+        settings = source.settings.model_copy(update={"quoting": quoting, "header": True, "delimiter": delimiter})
+        yield from Table(replace(source, settings=settings), by_words=False).rows()
     else:
         yield Row(1, head, problem=f"expected a JSON, CSV or TSV export of Label Studio, found {shown(head) if head else 'nothing'}")
-
-
-def _table(source: Source, delimiter: str) -> Iterator[Row]:
-    wanted = source.settings
-    quoting = "csv" if wanted.quoting == "auto" else wanted.quoting  # cells of several lines are always quoted
-    settings = wanted.model_copy(update={"quoting": quoting, "header": True, "delimiter": wanted.delimiter or delimiter})
-    table = Table(replace(source, settings=settings))
-    rows = table.cells()
-    yield from (row._replace(line=0, value=None) for row in islice(rows, 1))
-    for row in rows:
-        problem = table.problem(row)
-        yield Row(row.line, row.raw, None if problem else dict(zip(table.names, row.value, strict=True)), problem)
 
 
 def _row_id(task: Row) -> str:

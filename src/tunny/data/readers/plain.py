@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tunny.core.errors import DataError
-from tunny.data.example import Example
+from tunny.data.example import Example, Row
 from tunny.data.source import Source
 
 
@@ -15,7 +15,12 @@ def read(source: Source) -> Iterator[Example]:
             "If the file is in another format, say so in data.format."
         )
     for number, line in source.lines():
-        if not line.strip():
-            source.audit.count("blank lines")
-        else:
+        if line.strip():
             yield from source.accept(number, Example(source.where(number), line))
+        else:
+            source.audit.count("blank lines")
+
+
+def rows(source: Source) -> Iterator[Row]:
+    """Yield each line that is not blank."""
+    return (Row(number, line + "\n") for number, line in source.lines() if line.strip())

@@ -9,18 +9,17 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain
 
 from tunny.core.errors import DataError
 from tunny.data.columns import Key
 from tunny.data.example import Example, Row
-from tunny.data.records import Numbered, read_records
+from tunny.data.records import read_records
 from tunny.data.source import Source
 
 _LIMIT = 1 << 30  # characters of a cell
 _LONGEST = 100_000  # lines of a row; a quote that stands open for longer was not meant to
 _SENTENCE = ("sentence #", "sentence_id", "sentence_number")  # columns that number the sentence of a row that is one word
-_WORD, _TAG = ("word", "token"), ("tag", "ner_tag", "label")
 
 
 def read(source: Source) -> Iterator[Example]:
@@ -30,19 +29,13 @@ def read(source: Source) -> Iterator[Example]:
         sentence, word, tag = (None if column is None else table.names[column] for column in table.words)
         about = f"each row is a word ({word}), a sentence begins where {sentence} has another value; tags = {tag}"
         source.audit.note(f"{source.path.name}: {about}")
-        settings = source.settings.model_copy(update={"tokens": None, "tags": None})
-        yield from read_records(replace(source, settings=settings), ("tokens", "tags"), table.records)
-    elif table.names:
-        yield from read_records(source, table.names, table.records)
+        source = replace(source, settings=source.settings.model_copy(update={"tokens": None, "tags": None}))
+    yield from read_records(lambda _: table.rows(), source)
 
 
 def rows(source: Source) -> Iterator[Row]:
-    """Yield the rows of such a file as they stand, its header as line 0, of words those of a sentence together."""
-    table = Table(source)
-    if table.has_header:
-        yield next(table.cells())._replace(line=0)
-    for group in table.groups():
-        yield Row(group[0].line, "".join(row.raw for row in group))
+    """Yield the rows of such a file, those of a sentence together."""
+    return Table(source).rows()
 
 
 def read_parquet(source: Source) -> Iterator[Example]:
@@ -54,7 +47,8 @@ def read_parquet(source: Source) -> Iterator[Example]:
     except (OSError, ValueError) as error:
         raise DataError(f"{source.path.name}: not a readable Parquet file: {error}") from error
 
-    def records(report: bool) -> Numbered:
+    def rows(_: Source) -> Iterator[Row]:
+        yield Row(0, "", file.schema_arrow.names)
         number = 0
         for batch in file.iter_batches(batch_size=1024):
             try:
@@ -63,15 +57,15 @@ def read_parquet(source: Source) -> Iterator[Example]:
                 where = source.where(f"rows {number + 1} to {number + batch.num_rows}")
                 raise DataError(f"{where}: expected text in UTF-8, found byte {error.object[error.start]:#04x}") from error
             for number, record in enumerate(found, number + 1):  # noqa: B020
-                yield number, record
+                yield Row(number, "", record)
 
-    yield from read_records(source, file.schema_arrow.names, records)
+    yield from read_records(rows, source)
 
 
 class Table:
-    """A file of delimited rows: its columns, and how often one likes its records."""
+    """A file of delimited rows: its columns, and how often one likes its rows."""
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, *, by_words: bool = True):
         self.source = source
         self.delimiter = source.settings.delimiter or ("\t" if source.format == "tsv" else _sniff(source))
         self.quoted = _is_quoted(source, self.delimiter)
@@ -82,24 +76,21 @@ class Table:
         self.names: Sequence[Key] = [] if first is None else first.value if self.has_header else list(range(len(first.value)))
         if len(set(self.names)) != len(self.names):
             raise DataError(f"{source.where(1)}: two columns have the same name: {', '.join(map(str, self.names))}")
-        self.words = _word_columns(source, self.names)
+        self.words = _word_columns(source, self.names) if by_words else None
 
-    def records(self, report: bool) -> Numbered:
-        """Yield `(line, record)`; rows of another width are bad ones."""
-        for group in self.groups():
-            line = group[0].line
-            bad = next((row for row in group if self.problem(row)), None)
-            if bad is not None:
-                if report:
-                    self.source.refuse(line, self.problem(bad), bad.line)
-            elif self.words is None:
-                yield line, dict(zip(self.names, group[0].value, strict=True))
-            else:
-                _, word, tag = self.words
-                tags = None if tag is None else [row.value[tag] for row in group]
-                yield line, {"tokens": [row.value[word] for row in group], "tags": tags}
+    def rows(self) -> Iterator[Row]:
+        """Yield the head and the records, those of words a sentence at a time; rows of another width are bad ones."""
+        cells = self.cells()
+        head = next(cells).raw if self.has_header else ""
+        yield Row(0, head, self.names if self.words is None else ("tokens", "tags"))
+        if self.words is not None:
+            yield from self._sentences(cells, *self.words)
+            return
+        for row in cells:
+            problem = self._problem(row)
+            yield Row(row.line, row.raw, None if problem else dict(zip(self.names, row.value, strict=True)), problem)
 
-    def problem(self, row: Row) -> str:
+    def _problem(self, row: Row) -> str:
         """Return what is wrong with a row, "" where it is a good one."""
         if row.problem or len(row.value) == len(self.names):
             return row.problem
@@ -108,21 +99,20 @@ class Table:
         advice = "Set data.delimiter or data.quoting if the file is written otherwise"
         return f"expected {len(self.names)} columns as in the first row, found {len(row.value)}{lines}. {advice}"
 
-    def groups(self) -> Iterator[list[Row]]:
-        """Yield the rows of each example below the header: one, or where a row is a word those of a sentence."""
-        group: list[Row] = []
-        for row in islice(self.cells(), self.has_header, None):
-            if group and (self.words is None or self._begins(row.value, group[-1].value, self.words[0])):
-                yield group
+    def _sentences(self, cells: Iterator[Row], sentence: int, word: int, tag: int | None) -> Iterator[Row]:
+        """Yield the rows of each sentence as one; its number stands in its first row only, or in every one."""
+        group, before = list[Row](), ""
+        for row in chain(cells, [None]):
+            number = row.value[sentence].strip() if row and sentence < len(row.value) else ""
+            if group and (row is None or number not in ("", before)):
+                bad = next((one for one in group if self._problem(one)), None)
+                tags = None if bad or tag is None else [one.value[tag] for one in group]
+                value = None if bad else {"tokens": [one.value[word] for one in group], "tags": tags}
+                problem = (self._problem(bad), bad.line) if bad else ()
+                yield Row(group[0].line, "".join([one.raw for one in group]), value, *problem)
                 group = []
-            group.append(row)
-        if group:
-            yield group
-
-    def _begins(self, cells: list[str], before: list[str], column: int) -> bool:
-        """Whether a word begins a sentence: the sentence's number stands in its first row only, or in every one."""
-        number = cells[column].strip() if column < len(cells) else ""
-        return bool(number) and not (column < len(before) and number == before[column].strip())
+            group += [row] if row else []
+            before = number
 
     def cells(self) -> Iterator[Row]:
         """Yield the rows; blank lines are none, line breaks inside quotes stay as they are."""
@@ -162,15 +152,15 @@ class Table:
 
 def _word_columns(source: Source, names: Sequence[Key]) -> tuple[int, int, int | None] | None:
     """Return the places of sentence, word and tag where each row is a word; None where a row is an example."""
-    places = {str(name).lower(): place for place, name in enumerate(names)}
+    lower = [str(name).lower() for name in names]
 
-    def pick(named: Key | None, known: Sequence[str]) -> int | None:
+    def pick(named: Key | None, *known: str) -> int | None:
         if named is not None:
             return names.index(named) if named in names else None
-        return next((places[name] for name in known if name in places), None)
+        return next((lower.index(name) for name in known if name in lower), None)
 
-    sentence, word = pick(None, _SENTENCE), pick(source.settings.tokens, _WORD)
-    tag = pick(source.settings.tags, ("pos", *_TAG) if source.kind == "pos" else _TAG)
+    sentence, word = pick(None, *_SENTENCE), pick(source.settings.tokens, "word", "token")
+    tag = pick(source.settings.tags, *["pos"] * (source.kind == "pos"), "tag", "ner_tag", "label")
     if not source.for_tokens or sentence is None or word is None or (tag is None and source.labels_needed):
         return None
     return sentence, word, tag

@@ -4,7 +4,7 @@ import pytest
 
 from tests.data.reading import written
 from tunny.core.errors import DataError
-from tunny.data.guess import find_kind
+from tunny.data.read import find_kind
 from tunny.data.settings import DataSettings
 
 TASK = {"id": 1, "data": {"text": "Anna"}, "annotations": [{"id": 1, "result": []}]}
