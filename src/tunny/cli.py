@@ -47,6 +47,15 @@ def train(config: Config = None, resume: Resume = False, overwrite: Overwrite = 
 
 
 @app.command()
+def distill(config: Config = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
+    """Train a smaller model on the answers of a larger one: `train` with a `distill` section."""
+    from tunny import seeds
+    from tunny.config import load_config, require_teacher
+
+    seeds.train(require_teacher(load_config(config, _flags)), resume=resume, overwrite=overwrite)
+
+
+@app.command()
 def prepare(config: Config = None) -> None:
     """Read, audit and encode the data of a config without training."""
     from tunny import run

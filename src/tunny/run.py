@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from tunny.config import Config, FileSettings, changed_settings, require_validation, saved_yaml, split_settings
+from tunny.config import Config, FileSettings, all_files, changed_settings, require_validation, saved_yaml, split_settings
 from tunny.core.console import choice, copy_to, mark, progress, say
 from tunny.core.errors import ConfigError, did_you_mean
 from tunny.core.files import (
@@ -29,11 +29,11 @@ from tunny.core.signals import StopRequest, watch_signals
 from tunny.core.version import __version__, versions
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder, check_window
-from tunny.data.find import find_files, require_other_file, split_files
+from tunny.data.find import find_files, require_other_file
 from tunny.data.labels import given_names, types_of
 from tunny.data.prepare import Dataset, Split, encode_splits, read_splits, require_labels
 from tunny.data.read import read
-from tunny.data.settings import DataSettings
+from tunny.data.settings import LEARNT, DataSettings
 from tunny.data.survey import surface_forms
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import Ceiling
@@ -44,16 +44,18 @@ from tunny.evaluation.folder import About, evaluate_to, require_own, tune
 from tunny.evaluation.layouts import check_layout
 from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
-from tunny.evaluation.report import number
+from tunny.evaluation.report import beside_teacher, number
 from tunny.evaluation.score import Scores, score
 from tunny.metrics.sums import Table
 from tunny.ship.about import gather
 from tunny.ship.folder import ModelFacts, save_model
 from tunny.ship.predictor import Predictor, load
-from tunny.tasks.base import Task
+from tunny.ship.teacher import Teacher, check_teacher, load_teacher
+from tunny.tasks.base import Lesson, Task
 from tunny.tasks.layers import depth_of
 from tunny.tasks.model import Loaded, load_model, load_tokenizer, locate, make_task
 from tunny.tasks.sampling import label_counts, row_weights
+from tunny.tasks.student import without_projection
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, logged, may_write, used_bytes
 from tunny.training.loop import Job, Metrics, fit
@@ -70,6 +72,7 @@ class Prepared:
     dataset: Dataset
     loaded: Loaded
     encoder: Encoder
+    teacher: Teacher | None  # of a distillation
 
 
 # -- prepare -----------------------------------------------------------------------------------------------------------
@@ -81,21 +84,22 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
     if config.data.train is None:
         raise ConfigError("settings: 'data.train' is required; give --data.train FILE or set it in the config")
     loaded = load_tokenizer(config.model)
+    teacher = load_teacher(config.distill, config.engine, config.task, loaded) if config.distill else None
     check_window(config.encode.max_tokens, loaded.padding.positions)
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, config.encode)
-    dataset = read_splits(
-        split_files(config.data), split_settings(config), config.task.kind, seed=config.seed, limit=config.evaluate.max_examples
-    )
+    dataset = read_splits(all_files(config), split_settings(config), config.task.kind, seed=config.seed, limit=config.evaluate.max_examples)
     require_labels(dataset)
     if config.task.kind != "regress":
         choice("labels", ", ".join(dataset.labels.names), dataset.label_reason)
+    if teacher is not None:
+        check_teacher(teacher, dataset.labels, encoder)
     dataset = encode_splits(dataset, encoder)
     for split in dataset.splits.values():
         for line in split.audit.told(split.name):
             say(line)
     for line in [*(dataset.read.lines("files that were split") if dataset.read else ()), *dataset.audit.lines("all splits")[1:]]:
         say(line)
-    return Prepared(dataset, loaded, encoder)
+    return Prepared(dataset, loaded, encoder, teacher)
 
 
 # -- train -------------------------------------------------------------------------------------------------------------
@@ -147,7 +151,8 @@ def _config_digest(resolved: Resolved[Config], prepared: Prepared) -> str:
     deciding["train"] = {key: value for key, value in deciding["train"].items() if key != "log_every_steps"}
     deciding["engine"] = {key: value for key, value in deciding["engine"].items() if key in ("micro_batch_limit", "device")}
     deciding["data"] = {name: split.digest for name, split in prepared.dataset.splits.items() if name != "test"}
-    return digest_bytes(dump_json(deciding), dump_json(prepared.dataset.labels.names), prepared.encoder.digest)
+    teacher = prepared.teacher.digest if prepared.teacher else ""
+    return digest_bytes(dump_json(deciding), dump_json(prepared.dataset.labels.names), prepared.encoder.digest, teacher)
 
 
 def changed(folder: Path, resolved: Resolved[Config], free: Collection[str] = FREE_TO_CHANGE) -> str:
@@ -198,12 +203,15 @@ def _job(
     checkpoints: Checkpoints, stop: StopRequest,
 ) -> Job:  # fmt: skip
     """Load the model and put everything that training needs together."""
-    config, dataset = resolved.settings, prepared.dataset
+    config, dataset, distill = resolved.settings, prepared.dataset, resolved.settings.distill
     rows = dataset.splits["train"].windows
     counts = label_counts(rows) if config.task.class_weights == "balanced" or config.task.sample_by_label else None
     task = make_task(config.task, dataset.labels, prepared.loaded.padding, counts)
-    model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed)
-    compute = choose_compute(model, backend.device, precision)
+    model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed, distill)
+    lesson: Lesson = task
+    if prepared.teacher:
+        lesson, rows = prepared.teacher.lesson(task, model, dataset)
+    compute = choose_compute(model, backend.device, precision, padded=distill is not None and distill.losses.compare_layers)
     if config.engine.gradient_checkpointing:
         model.activation_checkpointing_enable()  # type: ignore[operator]
     scored = [split for name, split in dataset.splits.items() if name.startswith("validation")]
@@ -220,7 +228,7 @@ def _job(
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
     train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)  # files hold the whole vocabulary, so after their size
     return Job(
-        Work(task, rows, config.seed, config.train, backend, compute), model,
+        Work(lesson, rows, config.seed, config.train, backend, compute), model,
         row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
         config.checkpoint, config.engine.micro_batch_limit,
         validate if scored else None, metric, checkpoints, LogFile(folder / "log.jsonl"), make_trackers(config.track, folder), stop,
@@ -241,35 +249,37 @@ def _check_metric(task: Task, metric: str | None) -> None:
 def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: Job, best_step: int | None) -> None:
     """Load the best weights, score them on every set, write the model folder, and print what came of it."""
     config = resolved.settings
-    state = job.checkpoints.best_weights()
-    job.model.load_state_dict(state)
+    job.model.load_state_dict(state := job.checkpoints.best_weights())
     found: dict[str, Scores] = {}
-    task, splits = job.work.task, prepared.dataset.splits
-    scored = {name: split for name, split in splits.items() if name != "train"}
+    splits, compute = prepared.dataset.splits, job.work.compute
+    task = make_task(config.task, prepared.dataset.labels, prepared.loaded.padding)
+    scored = {name: split for name, split in splits.items() if name not in LEARNT}
     chosen_by = next((name for name in scored if name.startswith("validation")), None)
     if chosen_by is not None:
         task.tuned = tune(
-            job.model, task, lambda: encoded_chunks(scored[chosen_by]), job.work.compute,
+            job.model, task, lambda: encoded_chunks(scored[chosen_by]), compute,
             getattr(config.task, "threshold", None) == "tuned", config.evaluate.precision,
         )  # fmt: skip
-    about_runs = _pages(folder, resolved, best_step)
+    labels, forms, data = prepared.dataset.labels, surface_forms(splits["train"]), _remembered(config.data)
+    facts = ModelFacts(config.task, labels, config.encode, data, compute.precision.name, task.tuned)
+    predictor = Predictor(job.model, task, prepared.encoder, facts, compute)
+    about_runs, teacher = _pages(folder, resolved, best_step), prepared.teacher
     for name, split in scored.items():
         about = About(
             f"{config.name}: {name}", str(folder / "model"), ", ".join(split.files), split.audit.joined(prepared.dataset.audit),
-            [Path(file).name for file in split.files], surface_forms(splits["train"]), name.startswith("validation"), about_runs,
+            [Path(file).name for file in split.files], forms, name.startswith("validation"), about_runs,
+            taught=teacher.beside(predictor, split, folder / "teacher" / name) if teacher else None,
         )  # fmt: skip
-        found[name] = evaluate_to(folder / name, job.model, task, encoded_chunks(split), job.work.compute, about)
-    facts = ModelFacts(
-        config.task, prepared.dataset.labels, config.encode, _remembered(config.data), job.work.compute.precision.name, task.tuned
-    )
-    predictor = Predictor(job.model, task, prepared.encoder, facts, job.work.compute)
+        found[name] = evaluate_to(folder / name, job.model, task, encoded_chunks(split), compute, about)
     evaluations = {name: read_json(folder / name / "metrics.json") for name in found}
     shown = config.evaluate.examples_in_card
     card = gather(predictor, prepared.dataset, evaluations, config.name, config.model.name, changed_settings(resolved), shown)
-    save_model(folder / "model", state, job.model, prepared.loaded, facts, card)
+    save_model(folder / "model", without_projection(state), job.model, prepared.loaded, facts, card)
     say()
     for name, scores in found.items():
         _say_scores(name, scores, folder / name / "report.html")
+        for line in beside_teacher(evaluations[name]):
+            say(f"{name}, teacher and student: {'  '.join(filter(None, line))}")
     say(f"model: {folder / 'model'}")
     say(f"next: tunny predict {folder / 'model'} YOUR_TEXTS.txt --out predictions.jsonl")
 
@@ -284,9 +294,8 @@ def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> d
 
 def _remembered(data: DataSettings) -> DataSettings:
     """Return what using the model again needs to know of the data: what columns and labels mean, not how a file is written."""
-    columns = ("text", "text_b", "label", "tokens", "tags", "id", "header", "label_separator", "overlaps", "on_error")
-    kept = ("keep_labels", "control", "annotators")
-    return DataSettings(**{name: getattr(data, name) for name in (*columns, *kept)}, labels=given_names(data))
+    kept = "text text_b label tokens tags id header label_separator overlaps on_error keep_labels control annotators"
+    return DataSettings(**{name: getattr(data, name) for name in kept.split()}, labels=given_names(data))
 
 
 def _say_scores(name: str, scores: Scores, report: Path) -> None:

@@ -29,7 +29,7 @@ from tunny.data.find import find_files
 from tunny.data.labels import LabelSet, given_names, kept_names, label_set
 from tunny.data.read import digest_of, read
 from tunny.data.repeats import find_repeats
-from tunny.data.settings import TOKEN_KINDS, DataSettings, SplitSettings
+from tunny.data.settings import TOKEN_KINDS, UNLABELLED, DataSettings, SplitSettings
 from tunny.data.split import SPLITS, deal, documents_of, report
 from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, read_rows, to_rows, write_batches
 
@@ -61,10 +61,15 @@ class Split:
         return ExampleStore(self.examples_file)
 
     @property
+    def windows_file(self) -> Path:
+        """The Arrow file of the windows."""
+        assert self.windows_folder is not None
+        return self.windows_folder / "windows.arrow"
+
+    @property
     def windows(self) -> WindowStore:
         """The windows, memory-mapped."""
-        assert self.windows_folder is not None
-        return WindowStore(self.windows_folder / "windows.arrow")
+        return WindowStore(self.windows_file)
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield chunk
 
 
-def _make_room(folder: Path) -> None:
+def make_room(folder: Path) -> None:
     """Make a folder of the cache and remove what was left in it by a killed process, not what another one writes now."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +153,14 @@ def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: s
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
     relevant = settings.model_dump(mode="json", exclude={"train", "validation", "test", "split"})
-    key = digest_bytes(VERSION, kind, dump_json(relevant), dump_json(given), *(f"{file.name}:{digests[str(file)]}" for file in files))
+    key = digest_bytes(
+        VERSION,
+        kind,
+        *([name] if name == UNLABELLED else []),
+        dump_json(relevant),
+        dump_json(given),
+        *(f"{file.name}:{digests[str(file)]}" for file in files),
+    )
     folder = cache_folder() / "examples" / key
     if not folder.is_dir():
         _write_examples(folder, name, [str(file) for file in files], settings, kind, given)
@@ -164,7 +176,7 @@ def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int, limit: int 
     key = digest_bytes(whole.digest, dump_json(ratios), str(seed), str(limit))
     folder = cache_folder() / "examples" / key
     if not folder.is_dir():
-        _make_room(folder.parent)
+        make_room(folder.parent)
         documents = documents_of(whole.examples, kind)
         dealt = deal(documents, ratios, seed)
         empty = [name for at, name in enumerate(SPLITS) if ratios[at] and not (dealt == at).any()]
@@ -193,10 +205,11 @@ def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int, limit: int 
 def _write_examples(folder: Path, name: str, paths: list[str], settings: DataSettings, kind: str, given: Mapping[str, int] | None) -> None:
     audit = Audit()
     counts: Counter[str] = Counter()
-    _make_room(folder.parent)
+    make_room(folder.parent)
 
     def counted() -> Iterator[Example]:
-        for example in progress(read(paths, settings, kind, audit, names=given), f"reading {name}", unit="examples"):
+        found = read(paths, settings, kind, audit, names=given, labels_needed=name != UNLABELLED)
+        for example in progress(found, f"reading {name}", unit="examples"):
             counts.update(span.label for span in example.spans or ())
             counts.update(example.labels or ())
             yield example
@@ -219,7 +232,7 @@ def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
     if folder.is_dir():
         say(f"{split.name}: encoded data found in the cache, nothing to tokenise")
     else:
-        _make_room(folder.parent)
+        make_room(folder.parent)
         audit = Audit()
         with new_folder(folder) as temporary:
             write_batches(temporary / "windows.arrow", WINDOWS, _windows(split, labels, encoder, audit))

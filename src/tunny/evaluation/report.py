@@ -28,7 +28,29 @@ def markdown(content: Mapping[str, Any]) -> str:
             [number(row["precision"]), number(row["threshold"]), number(row["coverage"])] for row in content.get("thresholds", ())
         ],
     }
+    rows["beside"] = beside_teacher(content)
     return render("report.md", {**content, **rows, "scores": scores, "by_label": by_label, "number": number})
+
+
+def beside_teacher(content: Mapping[str, Any]) -> list[list[str]]:
+    """Return the lines of a table of a student beside its teacher; none where there was no teacher."""
+    if "distilled" not in content:
+        return []
+    found = content["distilled"]
+    teacher, sizes, speeds = found["teacher"], found["parameters"], found["examples_per_second"]
+    scores = [
+        [name, *(cell for one in (teacher, content) for cell in (number(one["metrics"].get(name)), between(one["intervals"].get(name))))]
+        for name in in_order(content["metrics"])
+    ]
+    size = ["parameters", f"{sizes['teacher']:,}", "", f"{sizes['student']:,}", f"{sizes['student'] / sizes['teacher']:.0%}"]
+    speed = [
+        "examples/s",
+        f"{speeds['teacher']:,.0f}",
+        "",
+        f"{speeds['student']:,.0f}",
+        f"{speeds['student'] / speeds['teacher']:.2f} times",
+    ]
+    return [*scores, size, speed]
 
 
 def ranked(metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:

