@@ -15,7 +15,7 @@ from tunny import __version__
 from tunny.cli import main, take_overrides
 from tunny.config import settings_markdown, settings_table
 
-COMMANDS = ("train", "prepare", "evaluate", "predict", "compare", "check", "split", "convert", "init", "config", "env")
+COMMANDS = ("train", "distill", "prepare", "evaluate", "predict", "compare", "check", "split", "convert", "init", "config", "env")
 
 
 @pytest.fixture(autouse=True)

@@ -250,6 +250,7 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     """Load the best weights, score them on every set, write the model folder, and print what came of it."""
     config = resolved.settings
     job.model.load_state_dict(state := job.checkpoints.best_weights())
+    state = without_projection(job.model, state)
     found: dict[str, Scores] = {}
     splits, compute = prepared.dataset.splits, job.work.compute
     task = make_task(config.task, prepared.dataset.labels, prepared.loaded.padding)
@@ -274,7 +275,7 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     evaluations = {name: read_json(folder / name / "metrics.json") for name in found}
     shown = config.evaluate.examples_in_card
     card = gather(predictor, prepared.dataset, evaluations, config.name, config.model.name, changed_settings(resolved), shown)
-    save_model(folder / "model", without_projection(state), job.model, prepared.loaded, facts, card)
+    save_model(folder / "model", state, job.model, prepared.loaded, facts, card)
     say()
     for name, scores in found.items():
         _say_scores(name, scores, folder / name / "report.html")

@@ -83,14 +83,16 @@ def add_projection(student: Any, width: int) -> None:
     nn.init.eye_(projection.weight)
     student.add_module(PROJECTION, projection)
 
-    def widen(_: nn.Module, __: Any, output: Any) -> Any:
-        if output.hidden_states is not None:
+    def widen(model: nn.Module, _: Any, output: Any) -> Any:
+        if hasattr(model, PROJECTION) and output.hidden_states is not None:
             output.hidden_states = tuple(map(projection, output.hidden_states))
         return output
 
     student.register_forward_hook(widen)
 
 
-def without_projection(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights that a finished student has."""
+def without_projection(student: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the projection off a finished student, and return its weights without it."""
+    if hasattr(student, PROJECTION):
+        delattr(student, PROJECTION)
     return {name: tensor for name, tensor in state.items() if not name.startswith(PROJECTION)}
