@@ -73,7 +73,7 @@ def test_the_report_sets_the_student_beside_its_teacher(finished):
     )}  # fmt: skip
     assert metrics["distilled"]["parameters"] == sizes
     assert all(speed > 0 for speed in metrics["distilled"]["examples_per_second"].values())
-    low, high = teacher["intervals"]["f1"]
+    low, high = teacher["intervals"]["token_accuracy"]
     markdown, page = ((folder / "validation" / name).read_text("utf-8") for name in ("report.md", "report.html"))
     for page_or_text in (markdown, page):
         assert "Beside its teacher" in page_or_text
@@ -209,7 +209,7 @@ def test_layers_of_models_with_different_tokenizers_are_not_compared(tmp_path):
 
 def test_a_model_beside_the_student_is_refused(tmp_path):
     values = distilled("ner", tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"model.name is other, but the student is made of distill.teacher .* Leave out model.name"):
+    with pytest.raises(ConfigError, match=r"model.name is other, but the student of the distill section is made of .* Leave it out"):
         library.train(values | {"model": {"name": "other"}})
 
 

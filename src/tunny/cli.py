@@ -50,9 +50,9 @@ def train(config: Config = None, resume: Resume = False, overwrite: Overwrite = 
 def distill(config: Config = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
     """Train a smaller model on the answers of a larger one: `train` with a `distill` section."""
     from tunny import seeds
-    from tunny.config import load_config, require_teacher
+    from tunny.config import load_config
 
-    seeds.train(require_teacher(load_config(config, _flags)), resume=resume, overwrite=overwrite)
+    seeds.train(load_config(config, _flags, {"distill": {}}), resume=resume, overwrite=overwrite)
 
 
 @app.command()

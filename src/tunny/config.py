@@ -102,8 +102,7 @@ def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Con
     config, saved = resolved.settings, dict(resolved.written)
     names = {"data": ["train", "validation", "test"], "model": ["name", "tokenizer"]}
     names["data"] += ["labels"] if isinstance(config.data.labels, str) else []
-    if config.distill is not None:
-        names["distill"] = ["teacher", "student", "unlabelled"]
+    names |= {"distill": ["teacher", "student", "unlabelled"]} if config.distill else {}
     for section, some in names.items():
         old = getattr(config, section)
         paths = {name: _each(getattr(old, name), lambda path: resolve_path(path, beside)) for name in some}
@@ -119,12 +118,12 @@ def _with_student(resolved: Resolved[Config]) -> Resolved[Config]:
     config, written = resolved.settings, resolved.written
     if config.distill is None:
         return resolved
-    key = "teacher" if config.distill.student is None else "student"
-    name = getattr(config.distill, key)
+    name = config.distill.student or config.distill.teacher
     if config.model.name not in (ModelSettings().name, name):
-        raise ConfigError(f"model.name is {config.model.name}, but the student is made of distill.{key} {name}. Leave out model.name.")
+        raise ConfigError(f"model.name is {config.model.name}, but the student of the distill section is made of {name}. Leave it out.")
     model = config.model.model_copy(update={"name": name})
-    return Resolved(config.model_copy(update={"model": model}), {**written, "model": {**written["model"], "name": written["distill"][key]}})
+    saved = {**written["model"], "name": written["distill"]["student"] or written["distill"]["teacher"]}
+    return Resolved(config.model_copy(update={"model": model}), {**written, "model": saved})
 
 
 def _each(value: Any, change: Callable[[str], str]) -> Any:
@@ -161,13 +160,6 @@ def require_validation(config: Config) -> None:
     if asked and config.data.validation is None and not (config.data.split and config.data.split.validation):
         what = "needs validation data, and there is none. Set data.validation or data.split.validation, or leave it out."
         raise ConfigError("\n".join(f"train.{name}: {what}" for name in asked))
-
-
-def require_teacher(resolved: Resolved[Config]) -> Resolved[Config]:
-    """Return the settings of a distillation; raise ConfigError for others."""
-    if resolved.settings.distill is None:
-        raise ConfigError("settings: 'distill.teacher' is required; give --distill.teacher FOLDER or set it in the config")
-    return resolved
 
 
 def load_file_settings(flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None) -> FileSettings:

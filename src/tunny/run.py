@@ -55,7 +55,7 @@ from tunny.tasks.base import Lesson, Task
 from tunny.tasks.layers import depth_of
 from tunny.tasks.model import Loaded, load_model, load_tokenizer, locate, make_task
 from tunny.tasks.sampling import label_counts, row_weights
-from tunny.tasks.student import without_projection
+from tunny.tasks.student import load_finished_weights
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, logged, may_write, used_bytes
 from tunny.training.loop import Job, Metrics, fit
@@ -249,8 +249,7 @@ def _check_metric(task: Task, metric: str | None) -> None:
 def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: Job, best_step: int | None) -> None:
     """Load the best weights, score them on every set, write the model folder, and print what came of it."""
     config = resolved.settings
-    job.model.load_state_dict(state := job.checkpoints.best_weights())
-    state = without_projection(job.model, state)
+    state = load_finished_weights(job.model, job.checkpoints.best_weights())
     found: dict[str, Scores] = {}
     splits, compute = prepared.dataset.splits, job.work.compute
     task = make_task(config.task, prepared.dataset.labels, prepared.loaded.padding)

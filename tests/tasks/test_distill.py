@@ -16,7 +16,7 @@ from tunny.data.store import LOGITS, LogitStore, write_batches
 from tunny.tasks.distill import Distillation, Layers
 from tunny.tasks.distill_losses import of_answers, of_attentions, of_states
 from tunny.tasks.settings import DistillSettings
-from tunny.tasks.student import add_projection, check_student, student_of, teaching_layers, without_projection
+from tunny.tasks.student import add_projection, check_student, load_finished_weights, student_of, teaching_layers
 
 LN3 = math.log(3)
 THREE_TO_ONE = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)  # KL of (3/4, 1/4) from (1/2, 1/2)
@@ -265,5 +265,5 @@ def test_a_projection_widens_the_states_and_learns_but_does_not_come_into_the_mo
     assert not found[..., 16:].any()  # at first the student's own numbers
     student(input_ids=torch.tensor([[2, 8, 3]]), output_hidden_states=True).hidden_states[-1].square().sum().backward()
     assert student.distill_projection.weight.grad.any()
-    assert set(without_projection(student, student.state_dict())) == names == set(student.state_dict())
+    assert set(load_finished_weights(student, student.state_dict())) == names == set(student.state_dict())
     assert PADDING.pad_id == 0

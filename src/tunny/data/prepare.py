@@ -61,15 +61,10 @@ class Split:
         return ExampleStore(self.examples_file)
 
     @property
-    def windows_file(self) -> Path:
-        """The Arrow file of the windows."""
-        assert self.windows_folder is not None
-        return self.windows_folder / "windows.arrow"
-
-    @property
     def windows(self) -> WindowStore:
         """The windows, memory-mapped."""
-        return WindowStore(self.windows_file)
+        assert self.windows_folder is not None
+        return WindowStore(self.windows_folder / "windows.arrow")
 
 
 @dataclass(frozen=True)

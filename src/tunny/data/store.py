@@ -113,7 +113,7 @@ class ArrowRows:
     """Memory-mapped Arrow files of one schema, one behind the other; a batch is opened when it is asked for."""
 
     def __init__(self, *paths: Path):
-        self._maps = [pa.memory_map(str(path)) for path in paths]
+        self.paths, self._maps = paths, [pa.memory_map(str(path)) for path in paths]
         files = [pa.ipc.open_file(one) for one in self._maps]
         self.parts = [[file.get_batch(number) for number in range(file.num_record_batches)] for file in files]
         self.batches = list(chain.from_iterable(self.parts))
@@ -226,10 +226,8 @@ class LogitStore(ArrowRows):
     def __init__(self, num_labels: int, *paths: Path):
         super().__init__(*paths)
         self._num_labels = num_labels
-        self._lists = [(batch["logits"].values.to_numpy(), batch["logits"].offsets.to_numpy()) for batch in self.batches]
 
     def __getitem__(self, row: int) -> NDArray[np.float32]:
         """Return the logits of an example's words (W, K), nan for a word without an answer, or of the example (1, K)."""
         number, place = self.locate(row)
-        values, bounds = self._lists[number]
-        return np.array(values[bounds[place] : bounds[place + 1]]).reshape(-1, self._num_labels)
+        return np.array(self.batches[number]["logits"][place].values, np.float32).reshape(-1, self._num_labels)

@@ -1,6 +1,7 @@
 """`report.md`: an evaluation for the terminal and for pull requests, made from metrics.json alone."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from tunny.core.page import render
@@ -34,23 +35,16 @@ def markdown(content: Mapping[str, Any]) -> str:
 
 def beside_teacher(content: Mapping[str, Any]) -> list[list[str]]:
     """Return the lines of a table of a student beside its teacher; none where there was no teacher."""
-    if "distilled" not in content:
+    if (found := content.get("distilled")) is None:
         return []
-    found = content["distilled"]
-    teacher, sizes, speeds = found["teacher"], found["parameters"], found["examples_per_second"]
-    scores = [
-        [name, *(cell for one in (teacher, content) for cell in (number(one["metrics"].get(name)), between(one["intervals"].get(name))))]
-        for name in in_order(content["metrics"])
-    ]
-    size = ["parameters", f"{sizes['teacher']:,}", "", f"{sizes['student']:,}", f"{sizes['student'] / sizes['teacher']:.0%}"]
-    speed = [
-        "examples/s",
-        f"{speeds['teacher']:,.0f}",
-        "",
-        f"{speeds['student']:,.0f}",
-        f"{speeds['student'] / speeds['teacher']:.2f} times",
-    ]
-    return [*scores, size, speed]
+    rows = []
+    for name in in_order(content["metrics"]):
+        cells = ((number(one["metrics"].get(name)), between(one["intervals"].get(name))) for one in (found["teacher"], content))
+        rows.append([name, *chain(*cells)])
+    for name in ("parameters", "examples_per_second"):
+        teacher, student = found[name]["teacher"], found[name]["student"]
+        rows.append([name.replace("_", " "), f"{teacher:,.0f}", "", f"{student:,.0f}", f"{student / teacher:.2f} times"])
+    return rows
 
 
 def ranked(metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:

@@ -4,16 +4,17 @@ Its answers to the training texts are computed once and kept in the cache as enc
 windows and precision, and the texts; so the next student finds them there. Layers are never kept: they are a thousand times larger.
 """
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-from torch import nn
 
 from tunny.core.console import say
 from tunny.core.errors import ConfigError, ModelError
@@ -23,7 +24,7 @@ from tunny.data.encode import Encoder, check_window
 from tunny.data.labels import LabelSet
 from tunny.data.pieces import bounds_of
 from tunny.data.prepare import Dataset, Split, cache_folder, make_room
-from tunny.data.settings import UNLABELLED
+from tunny.data.settings import LEARNT
 from tunny.data.store import LOGITS, LogitStore, WindowStore, write_batches
 from tunny.engine.settings import EngineSettings
 from tunny.evaluation.folder import About, evaluate_to
@@ -79,36 +80,38 @@ class Teacher:
 
     def lesson(self, task: Task, student: Any, dataset: Dataset) -> tuple[Distillation, WindowStore]:
         """Return what a student learns, and from which rows: those of the training data, and of texts without labels."""
-        splits = [dataset.splits[name] for name in ("train", UNLABELLED) if name in dataset.splits]
+        splits, losses = [dataset.splits[name] for name in LEARNT if name in dataset.splits], self.settings.losses
         taught = LogitStore(len(dataset.labels.names), *(self.answers(split, dataset.labels) for split in splits))
-        own: Any = self.predictor.model
-        layers = None
-        if self.settings.losses.compare_layers:
+        own, layers = cast(Any, self.predictor.model), None
+        if losses.compare_layers:
             chosen = self.settings.student_layers if self.settings.student is None else None
-            of_student = teaching_layers(student.config.num_hidden_layers, own.config.num_hidden_layers, chosen)
-            layers = Layers(own, self.predictor.task, of_student)
-            if self.settings.losses.hidden_states and own.config.hidden_size != student.config.hidden_size:
+            layers = Layers(
+                own, self.predictor.task, teaching_layers(student.config.num_hidden_layers, own.config.num_hidden_layers, chosen)
+            )
+            if losses.hidden_states and own.config.hidden_size != student.config.hidden_size:
                 add_projection(student, own.config.hidden_size)
-            if self.settings.losses.attentions and self.predictor.compute.device.type != "cpu":  # other kinds keep no probabilities
-                for model in (own, student):
-                    model.set_attn_implementation("eager")
-        windows = WindowStore(*(split.windows_file for split in splits))
+            for model in (own, student) if losses.attentions and self.predictor.compute.device.type != "cpu" else ():
+                model.set_attn_implementation("eager")  # the kernels of GPUs keep no probabilities
+        windows = WindowStore(*(path for split in splits for path in split.windows.paths))
         return Distillation(task, self.settings, taught, len(splits[0].examples), layers), windows
 
     def beside(self, student: Predictor, split: Split, folder: Path) -> dict[str, Any]:
-        """Score the teacher on a split, in a folder of its own; return what a report sets beside the student's scores."""
+        """Score the teacher on a split, in a folder of its own; return its scores, and the size and speed of it and the student.
+
+        Speed is from texts to answers, the best of some rounds in turn, as other work on the machine comes and goes.
+        """
         own, files = self.predictor, [Path(file).name for file in split.files]
         about = About(f"teacher: {split.name}", self.settings.teacher, ", ".join(split.files), split.audit, files)
-        chunks = encode_chunks(split.examples, own.encoder, own.task, Audit())
-        evaluate_to(folder, own.model, own.task, chunks, own.compute, about)
-        found = read_json(folder / "metrics.json")
-        speeds = examples_per_second([own, student], list(islice(split.examples, TIMED)))
+        evaluate_to(folder, own.model, own.task, encode_chunks(split.examples, own.encoder, own.task, Audit()), own.compute, about)
+        examples, seconds = list(islice(split.examples, TIMED)), dict.fromkeys(("teacher", "student"), math.inf)
+        for name, predictor in [("teacher", own), ("student", student)] * ROUNDS:
+            started = time.perf_counter()
+            deque(predictor.answers(examples), maxlen=0)
+            seconds[name] = min(seconds[name], time.perf_counter() - started)
         sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (own.model, student.model)]
-        return {
-            "teacher": {"model": self.settings.teacher, "metrics": found["metrics"], "intervals": found["intervals"]},
-            "parameters": dict(zip(("teacher", "student"), sizes, strict=True)),
-            "examples_per_second": dict(zip(("teacher", "student"), speeds, strict=True)),
-        }
+        scores = {name: found for name, found in read_json(folder / "metrics.json").items() if name in ("model", "metrics", "intervals")}
+        speeds = {name: len(examples) / value for name, value in seconds.items()}
+        return {"teacher": scores, "parameters": dict(zip(seconds, sizes, strict=True)), "examples_per_second": speeds}
 
 
 def load_teacher(settings: DistillSettings, engine: EngineSettings, task: TaskSettings, student: Loaded) -> Teacher:
@@ -119,19 +122,20 @@ def load_teacher(settings: DistillSettings, engine: EngineSettings, task: TaskSe
         predictor = load(settings.teacher, engine=engine, task=task)
     except ModelError as error:
         raise ModelError(f"distill.teacher: {error}") from error
-    predictor.model.requires_grad_(False)
-    return Teacher(predictor, settings, _digest(predictor.model))
+    weights = predictor.model.requires_grad_(False).state_dict().items()
+    return Teacher(predictor, settings, digest_bytes(*(part for name, one in weights for part in (name, one.cpu().numpy().tobytes()))))
 
 
 def check_teacher(teacher: Teacher, labels: LabelSet, encoder: Encoder) -> None:
     """Raise ConfigError where a teacher knows other labels than the data, or its layers cannot be compared."""
-    known, wanted = teacher.predictor.task.labels.names, labels.names
-    other = [f"{', '.join(names)} only {whose}" for names, whose in (
-        (sorted({*known} - {*wanted}), "the teacher"), (sorted({*wanted} - {*known}), "the data")) if names]  # fmt: skip
-    if other and labels.kind != "regress":
-        what = "Choose another teacher, or set data.labels (or data.keep_labels) to what it knows."
+    own, wanted = set(teacher.predictor.task.labels.names), set(labels.names)
+    if own != wanted and labels.kind != "regress":
+        only = [
+            f"{', '.join(sorted(names))} only {whose} has" for names, whose in ((own - wanted, "it"), (wanted - own, "the data")) if names
+        ]
         raise ConfigError(
-            f"distill.teacher: expected the labels of the data in {teacher.settings.teacher}; {' and '.join(other)} has. {what}"
+            f"distill.teacher: expected {teacher.settings.teacher} to know the labels of the data; {' and '.join(only)}. "
+            "Choose another teacher, or set data.labels (or data.keep_labels) to what it knows."
         )
     if teacher.settings.losses.compare_layers:
         if teacher.predictor.encoder.digest != encoder.digest:
@@ -140,19 +144,3 @@ def check_teacher(teacher: Teacher, labels: LabelSet, encoder: Encoder) -> None:
                 "teacher. Leave them out: logits are compared by words and texts."
             )
         check_window(encoder.settings.max_tokens, teacher.predictor.task.padding.positions)
-
-
-def examples_per_second(predictors: Sequence[Predictor], examples: Sequence[Any]) -> list[float]:
-    """Return how fast each goes from texts to answers: its best round of some, taken in turn, as other work on the machine comes and goes."""
-    best = [float("inf")] * len(predictors)
-    for _ in range(ROUNDS):
-        for at, predictor in enumerate(predictors):
-            started = time.perf_counter()
-            for _answer in predictor.answers(examples):
-                pass
-            best[at] = min(best[at], time.perf_counter() - started)
-    return [len(examples) / seconds for seconds in best]
-
-
-def _digest(model: nn.Module) -> str:
-    return digest_bytes(*(part for name, tensor in model.state_dict().items() for part in (name, tensor.cpu().numpy().tobytes())))

@@ -8,7 +8,7 @@ is the mean over a row's tokens, times the row's targets. Texts without labels h
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,10 +31,9 @@ class TaughtBatch(Batch):
 
     def to(self, device: torch.device) -> "TaughtBatch":
         """Return the batch on a device."""
-        moved = super().to(device)
-        assert isinstance(moved, TaughtBatch)
         taught, shares = (tensor.to(device, non_blocking=True) for tensor in (self.taught, self.shares))
-        return replace(moved, taught=taught, shares=shares, asked=self.asked and self.asked.to(device))
+        moved = {**vars(super().to(device)), "taught": taught, "shares": shares, "asked": self.asked and self.asked.to(device)}
+        return TaughtBatch(**moved)
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,9 @@ class Distillation:
     """What a student learns; it answers by its own task."""
 
     def __init__(self, task: Task, settings: DistillSettings, taught: LogitStore, num_labelled: int, layers: Layers | None = None):
-        self.task = task
-        self.settings = settings
-        self.taught = taught
+        self.task, self.settings, self.taught, self.layers = task, settings, taught, layers
         self.num_labelled = num_labelled  # examples; those behind them have no labels
-        self.layers = layers
+        self.outputs = len(task.labels.names) if task.labels.kind == "multilabel" else 1  # targets of a window
 
     def batch(self, windows: Sequence[Window]) -> TaughtBatch:
         """Collate rows; targets are the words or windows that the teacher answered, for multilabel times the labels."""
@@ -71,14 +68,9 @@ class Distillation:
                 taught[row], shares[row] = torch.from_numpy(answers[0]), window.weight
         labelled = torch.tensor([float(window.example < self.num_labelled) for window in windows])
         labels = batch.labels.nan_to_num() if kind == "regress" else batch.labels
-        targets = float(shares.sum()) * self._outputs
-        known = {"labels": labels, "weights": batch.weights * labelled, "num_targets": targets}
+        known = {"labels": labels, "weights": batch.weights * labelled, "num_targets": float(shares.sum()) * self.outputs}
         asked = self.layers.task.batch(windows) if self.layers else None
         return TaughtBatch(**{**vars(batch), **known}, taught=taught, shares=shares, asked=asked)
-
-    @property
-    def _outputs(self) -> int:
-        return len(self.task.labels.names) if self.task.labels.kind == "multilabel" else 1
 
     def train_step(self, model: nn.Module, batch: TaughtBatch) -> Tensor:
         """Return the weighted sum of all losses; `model` is the wrapped student."""
@@ -92,13 +84,12 @@ class Distillation:
         if self.layers is not None and batch.asked is not None:
             with torch.no_grad():
                 shown = self.layers.model(**batch.asked.inputs(), **looked)
-            chosen, mask = self.layers.of_student, batch.attention_mask.float()
-            targets = batch.shares.flatten(1).sum(1) if batch.shares.ndim > 1 else batch.shares
-            targets = targets * self._outputs
+            mask = batch.attention_mask.float()
+            targets = batch.shares.reshape(len(mask), -1).sum(1) * self.outputs  # (B,)
             if losses.hidden_states:  # the first are the embeddings'
-                apart = of_states(found.hidden_states[1:], [shown.hidden_states[at + 1] for at in chosen], mask)
+                apart = of_states(found.hidden_states[1:], [shown.hidden_states[at + 1] for at in self.layers.of_student], mask)
                 total = total + losses.hidden_states * (apart * targets).sum()
             if losses.attentions:
-                apart = of_attentions(found.attentions, [shown.attentions[at] for at in chosen], mask)
+                apart = of_attentions(found.attentions, [shown.attentions[at] for at in self.layers.of_student], mask)
                 total = total + losses.attentions * (apart * targets).sum()
         return total

@@ -31,9 +31,7 @@ def of_states(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor
     States are (B, T, D) for each of the layers, `mask` is (B, T), 0 at padding.
     """
     pairs = zip(student, teacher, strict=True)
-    return torch.stack(
-        [_mean(2.0 - 2.0 * functional.cosine_similarity(own.float(), other.float(), dim=-1), mask) for own, other in pairs]
-    ).mean(0)
+    return _mean([2.0 - 2.0 * functional.cosine_similarity(own.float(), other.float(), dim=-1) for own, other in pairs], mask)
 
 
 def of_attentions(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
@@ -41,15 +39,14 @@ def of_attentions(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Te
 
     Probabilities are (B, H, T, T) for each of the layers, `mask` is (B, T); where the numbers of heads differ, their mean is compared.
     """
-    found = []
+    apart = []
     for own, other in zip(student, teacher, strict=True):
         if own.shape[1] != other.shape[1]:
             own, other = own.mean(1, keepdim=True), other.mean(1, keepdim=True)
-        apart = ((own.float() - other.float()).square() * mask[:, None, None]).sum(-1).mean(1)  # (B, T)
-        found.append(_mean(apart, mask))
-    return torch.stack(found).mean(0)
+        apart.append(((own.float() - other.float()).square() * mask[:, None, None]).sum(-1).mean(1))
+    return _mean(apart, mask)
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean (B,) over the tokens of a row that are not padding."""
-    return (values * mask).sum(1) / mask.sum(1)
+def _mean(values: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Return the mean (B,) of the values of layers (B, T) over the tokens that are not padding."""
+    return (torch.stack(list(values)).mean(0) * mask).sum(1) / mask.sum(1)

@@ -62,7 +62,7 @@ class LossSettings(Settings):
 
     @property
     def compare_layers(self) -> bool:
-        """Whether the teacher's layers are looked into, and not only its answers."""
+        """Whether a teacher's layers are looked into, and not only its answers."""
         return bool(self.hidden_states or self.attentions)
 
 
@@ -76,7 +76,7 @@ class DistillSettings(Settings):
     losses: LossSettings = LossSettings()
     temperature: float = Field(2.0, gt=0, description="softens the answers that are compared; their loss is multiplied by its square")
     unlabelled: str | list[str] | None = Field(
-        None, description="texts without labels to learn the teacher's answers on: a path, a list, a glob"
+        None, description="texts to learn the teacher's answers on, without labels: a path, a list, a glob"
     )
 
     @field_validator("student_layers")

@@ -18,19 +18,15 @@ PROJECTION = "distill_projection"
 
 def check_student(config: Any, settings: DistillSettings, name: str) -> None:
     """Raise ConfigError for layers or a width that a model of this config cannot give."""
-    layers, width, own = settings.student_layers or (), settings.student_width, config.hidden_size
-    if missing := [at for at in layers if at >= config.num_hidden_layers]:
-        found = ", ".join(map(str, missing))
-        raise ConfigError(
-            f"distill.student_layers: expected layers of {name}, which has {config.num_hidden_layers} (0 to "
-            f"{config.num_hidden_layers - 1}), found {found}. Leave out what is not there."
-        )
+    number, width, own = config.num_hidden_layers, settings.student_width, config.hidden_size
+    if missing := [str(at) for at in settings.student_layers or () if at >= number]:
+        has = f"layers of {name}, which has {number} (0 to {number - 1})"
+        raise ConfigError(f"distill.student_layers: expected {has}, found {', '.join(missing)}. Leave out what is not there.")
     head = own // config.num_attention_heads
     if width is not None and (width >= own or width % head):
-        raise ConfigError(
-            f"distill.student_width: expected less than the {own} of {name} and a multiple of the {head} of a head, found {width}. "
-            f"Set {max(head, min(width, own - 1) // head * head)}."
-        )
+        wanted = f"less than the {own} of {name} and a multiple of the {head} of a head"
+        near = max(head, min(width, own - 1) // head * head)
+        raise ConfigError(f"distill.student_width: expected {wanted}, found {width}. Set {near}.")
 
 
 def student_of(model: Any, settings: DistillSettings) -> nn.Module:
@@ -91,8 +87,9 @@ def add_projection(student: Any, width: int) -> None:
     student.register_forward_hook(widen)
 
 
-def without_projection(student: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the projection off a finished student, and return its weights without it."""
-    if hasattr(student, PROJECTION):
-        delattr(student, PROJECTION)
+def load_finished_weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Load the weights of a checkpoint, take the projection of a student off, and return the weights without it."""
+    model.load_state_dict(state)
+    if hasattr(model, PROJECTION):
+        delattr(model, PROJECTION)
     return {name: tensor for name, tensor in state.items() if not name.startswith(PROJECTION)}

@@ -6,6 +6,7 @@ spans of the input text.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,8 +74,7 @@ class TokenTask:
 
     def merged(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Floats]:
         """Return the logits of all words of each example (W, K), nan for a word that no token answers."""
-        bounds = _bounds([words_of(example) for example in examples])
-        own, _, word = _homes(windows, first_row, bounds)
+        bounds, own, _, word = _answering([words_of(example) for example in examples], windows, first_row)
         found = np.full((bounds[-1], len(self.labels.names)), np.nan, dtype=np.float32)
         if len(own):
             found[word] = np.concatenate(logits)[own]
@@ -86,8 +86,7 @@ class TokenTask:
         Letters: P tokens of all windows, W words of all examples.
         """
         words = [words_of(example) for example in examples]
-        bounds = _bounds(words)
-        own, at, word = _homes(windows, first_row, bounds)
+        bounds, own, at, word = _answering(words, windows, first_row)
         gold = windows.flat("labels")  # (P,)
         scores = np.zeros((bounds[-1], len(self.labels.names)), dtype=np.float32)  # (W, K)
         answered = np.zeros(len(scores), dtype=bool)
@@ -146,17 +145,12 @@ class TokenTask:
         return scorer_of(self.labels)
 
 
-def _bounds(words: Sequence[Sequence[tuple[int, int]]]) -> NDArray[np.int64]:
-    """Return the first word of each example among all, and the end."""
-    return np.cumsum([0, *map(len, words)])
-
-
-def _homes(windows: WindowColumns, first_row: int, bounds: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-    """Return the tokens of all windows that answer a word, the example of each, and the number of the word among all."""
-    place = windows.flat("words")
+def _answering(words: Sequence[Sequence[tuple[int, int]]], windows: WindowColumns, first_row: int) -> tuple[NDArray[Any], ...]:
+    """Return the first word of each example, and the end; the tokens that answer a word, their examples, and their words among all."""
+    bounds, place = np.cumsum([0, *map(len, words)], dtype=np.int64), windows.flat("words")
     own = np.nonzero(place >= 0)[0]
     at = np.repeat(windows.example - first_row, windows.lengths)[own]
-    return own, at, bounds[at] + place[own]
+    return bounds, own, at, bounds[at] + place[own]
 
 
 def label_groups(labels: LabelSet) -> dict[str, list[int]]:
