@@ -217,18 +217,3 @@ def test_the_command_wants_a_teacher(tmp_path, tunny):
     done = tunny("distill", "--task", "ner", "--data.train", "train.conll")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "'distill.teacher' is required" in done.stderr
-
-
-@pytest.mark.slow
-def test_half_of_the_layers_keep_the_score_and_answer_in_far_less_time(shared_data, tmp_path):
-    """On real text with the real model, a part of NCBI Disease; the figures of the whole are in docs/distillation.md."""
-    data = {name: str(shared_data / "ncbi-disease" / file) for name, file in (("train", "train.tsv"), ("validation", "devel.tsv"))}
-    common = {"task": "ner", "data": {**data, "max_examples": 2000}, "evaluate": {"max_examples": 400}}
-    common["train"] = {"epochs": 2, "batch_size": 16, "learning_rate": 3e-4}
-    teacher = library.train({**common, "output_dir": str(tmp_path / "teacher")})
-    distill = {"teacher": str(teacher / "model"), "student_layers": [0, 2, 5]}
-    student = library.train({**common, "output_dir": str(tmp_path / "student"), "distill": distill})
-    found = json.loads((student / "validation" / "metrics.json").read_text("utf-8"))
-    assert found["metrics"]["f1"] >= 0.9 * found["distilled"]["teacher"]["metrics"]["f1"] > 0.5
-    speeds = found["distilled"]["examples_per_second"]
-    assert speeds["student"] >= 1.7 * speeds["teacher"]
