@@ -347,7 +347,8 @@ def test_the_table_has_every_setting_of_a_resolved_config():
             for name in (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key])
         }
 
-    written = load_config(flags=[("task", "classify"), ("track", "tensorboard"), ("data.split.test", "0.1")]).written
+    given = {"task": "classify", "track": "tensorboard", "data.split.test": "0.1", "distill.teacher": "t", "distill.student": "s"}
+    written = load_config(flags=list(given.items())).written
     assert {name for name, *_ in settings_table()} == leaves(written)
 
 

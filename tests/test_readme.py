@@ -46,8 +46,8 @@ def test_the_targets_of_make_exist():
 
 
 def test_the_commands_run_in_order(project, tunny):
-    lines = [shlex.split(line, comments=True) for line in block("", "tunny train config.yaml").splitlines()]
-    names = ["init", "check", "split", "convert", "train", "train", "train", "train", "predict", "evaluate"]
+    lines = [line for line in (shlex.split(line, comments=True) for line in block("", "tunny train config.yaml").splitlines()) if line]
+    names = ["init", "check", "split", "convert", "train", "train", "train", "train", "distill", "predict", "evaluate", "compare"]
     assert [line[:2] for line in lines] == [["tunny", name] for name in names]
     for line in lines:
         done = tunny(*line[1:], cwd=project)

@@ -11,7 +11,7 @@ import pytest
 
 import tunny
 from tests.trained import settings, trained
-from tunny import run
+from tunny import model_commands
 from tunny.cli import main
 from tunny.config import FileSettings
 from tunny.core.errors import DataError, RunError
@@ -132,7 +132,7 @@ def test_what_was_predicted_as_conll_is_read_again(tmp_path):
 
 def test_standard_input_and_output_take_the_place_of_files(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{TEXT}\nthe wind\n".encode())))
-    run.predict(str(trained("ner").model), "-", "-", None, FileSettings())
+    model_commands.predict(str(trained("ner").model), "-", "-", None, FileSettings())
     captured = capsys.readouterr()
     assert [json.loads(line)["text"] for line in captured.out.splitlines()] == [TEXT, "the wind"]
     assert "predictions: standard output (2 jsonl records)" in captured.err
@@ -186,5 +186,5 @@ def test_an_evaluation_never_replaces_what_it_did_not_write(tmp_path):
     (tmp_path / "mine").mkdir()
     write(tmp_path / "mine" / "notes.txt", "keep me")
     with pytest.raises(RunError, match=r"holds 'notes\.txt', which an evaluation would replace"):
-        run.evaluate(str(trained("ner").model), [str(tmp_path / "x.conll")], str(tmp_path / "mine"), FileSettings())
+        model_commands.evaluate(str(trained("ner").model), [str(tmp_path / "x.conll")], str(tmp_path / "mine"), FileSettings())
     assert (tmp_path / "mine" / "notes.txt").read_text("utf-8") == "keep me"

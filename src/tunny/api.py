@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunny import model_commands, run, seeds
+from tunny import model_commands, seeds
 from tunny.config import Config, load_config, load_file_settings
 from tunny.core.settings import Resolved
 
@@ -19,12 +19,12 @@ def evaluate(
 ) -> dict[str, float | None]:
     """Score a model folder on labelled data as `tunny evaluate` does and return the metrics; `columns` are `data.*` settings."""
     files = [str(data)] if isinstance(data, (str, Path)) else [str(file) for file in data]
-    return run.evaluate(str(model), files, str(out), load_file_settings((), columns), layout).metrics
+    return model_commands.evaluate(str(model), files, str(out), load_file_settings((), columns), layout).metrics
 
 
 def predict(model: str | Path, source: str | Path, out: str | Path, *, to: str | None = None, **columns: Any) -> int:
     """Label a file as `tunny predict` does and return the number of predictions; `columns` are `data.*` settings."""
-    return run.predict(str(model), str(source), str(out), to, load_file_settings((), columns))
+    return model_commands.predict(str(model), str(source), str(out), to, load_file_settings((), columns))
 
 
 def push(model: str | Path, repo: str, *, public: bool = False, update: bool = False) -> str:

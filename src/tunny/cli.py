@@ -47,6 +47,15 @@ def train(config: Config = None, resume: Resume = False, overwrite: Overwrite = 
 
 
 @app.command()
+def distill(config: Config = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
+    """Train a smaller model on the answers of a larger one: `train` with a `distill` section."""
+    from tunny import seeds
+    from tunny.config import load_config
+
+    seeds.train(load_config(config, _flags, {"distill": {}}), resume=resume, overwrite=overwrite)
+
+
+@app.command()
 def prepare(config: Config = None) -> None:
     """Read, audit and encode the data of a config without training."""
     from tunny import run
@@ -63,9 +72,9 @@ def evaluate(
     layout: Annotated[str | None, typer.Option("--layout", help="write the files of another tool too: metaextractor")] = None,
 ) -> None:
     """Score a model folder on labelled data."""
-    from tunny import config, run
+    from tunny import config, model_commands
 
-    run.evaluate(model, data, out, config.load_file_settings(_flags), layout)
+    model_commands.evaluate(model, data, out, config.load_file_settings(_flags), layout)
 
 
 @app.command()
@@ -78,9 +87,9 @@ def predict(
     to: Annotated[str | None, typer.Option("--to", help="jsonl, csv, conll, parquet or label-studio; else by the ending of --out")] = None,
 ) -> None:
     """Label texts with a trained model."""
-    from tunny import config, run
+    from tunny import config, model_commands
 
-    run.predict(model, source, out, to, config.load_file_settings(_flags))
+    model_commands.predict(model, source, out, to, config.load_file_settings(_flags))
 
 
 @app.command()

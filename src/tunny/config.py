@@ -12,9 +12,9 @@ from tunny.core.explain import describe, models_in, nearest
 from tunny.core.page import render
 from tunny.core.settings import Layer, Resolved, Settings
 from tunny.data.find import HUB, split_files
-from tunny.data.settings import DataSettings, EncodeSettings, resolve_path
+from tunny.data.settings import UNLABELLED, DataSettings, EncodeSettings, resolve_path, split_paths
 from tunny.engine.settings import EngineSettings
-from tunny.tasks.settings import ModelSettings, TaskSettings
+from tunny.tasks.settings import DistillSettings, ModelSettings, TaskSettings
 from tunny.training.settings import CheckpointSettings, TrackSettings, TrainSettings
 
 
@@ -48,6 +48,7 @@ class Config(Settings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     track: TrackSettings = TrackSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    distill: DistillSettings | None = None
 
 
 def _trackers(value: object) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def load_config(
     given += [layers.params_layer(value or "") for value in params]
     resolved = layers.resolve(Config, given, SHORTHANDS, variables)
     beside = None if path is None else Path(path) if Path(path).is_dir() else Path(path).parent
-    return _with_paths(resolved, beside)
+    return _with_student(_with_paths(resolved, beside))
 
 
 def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Config]:
@@ -101,14 +102,28 @@ def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Con
     config, saved = resolved.settings, dict(resolved.written)
     names = {"data": ["train", "validation", "test"], "model": ["name", "tokenizer"]}
     names["data"] += ["labels"] if isinstance(config.data.labels, str) else []
+    names |= {"distill": ["teacher", "student", "unlabelled"]} if config.distill else {}
     for section, some in names.items():
         old = getattr(config, section)
         paths = {name: _each(getattr(old, name), lambda path: resolve_path(path, beside)) for name in some}
-        if section == "model":  # others are Hub ids
-            paths = {name: path for name, path in paths.items() if path and Path(path).is_dir()}
+        if section != "data":  # others are Hub ids
+            paths = {name: path for name, path in paths.items() if name == "unlabelled" or (path and Path(path).is_dir())}
         config = config.model_copy(update={section: old.model_copy(update=paths)})
         saved[section] = saved[section] | layers.keep_written(_each(paths, _absolute), saved[section])
     return Resolved(config, saved)
+
+
+def _with_student(resolved: Resolved[Config]) -> Resolved[Config]:
+    """Start from the student of a distillation, or from the teacher that it is made of; no other model may be named."""
+    config, written = resolved.settings, resolved.written
+    if config.distill is None:
+        return resolved
+    name = config.distill.student or config.distill.teacher
+    if config.model.name not in (ModelSettings().name, name):
+        raise ConfigError(f"model.name is {config.model.name}, but the student of the distill section is made of {name}. Leave it out.")
+    model = config.model.model_copy(update={"name": name})
+    saved = {**written["model"], "name": written["distill"]["student"] or written["distill"]["teacher"]}
+    return Resolved(config.model_copy(update={"model": model}), {**written, "model": saved})
 
 
 def _each(value: Any, change: Callable[[str], str]) -> Any:
@@ -128,7 +143,14 @@ def split_settings(config: Config) -> dict[str, DataSettings]:
     """Return the reading settings of each split: evaluation may take fewer examples."""
     limits = [limit for limit in (config.data.max_examples, config.evaluate.max_examples) if limit is not None]
     scored = config.data.model_copy(update={"max_examples": min(limits, default=None)})
-    return {name: config.data if name == "train" else scored for name in split_files(config.data)}
+    bare = config.data.model_copy(update={"format": "auto", "max_examples": None, "language": None, "group_by": None})
+    return {name: {"train": config.data, UNLABELLED: bare}.get(name, scored) for name in all_files(config)}
+
+
+def all_files(config: Config) -> dict[str, list[str]]:
+    """Return the files of each split, and those of texts without labels that a student learns from."""
+    texts = split_paths(config.distill.unlabelled if config.distill else None)
+    return split_files(config.data) | ({UNLABELLED: texts[""]} if texts else {})
 
 
 def require_validation(config: Config) -> None:
@@ -181,6 +203,7 @@ def settings_markdown() -> str:
 def changed_settings(resolved: Resolved[Config]) -> dict[str, Any]:
     """Return the settings that are not the defaults, as they were written, without what is a place on a machine."""
     files = {"data": {"train", "validation", "test", "labels"}, "model": {"name", "tokenizer"}}
+    files["distill"] = {"teacher", "student", "unlabelled"}
     places: Any = {**files, "name": True, "output_dir": True, "track": True}
     tree = resolved.settings.model_dump(mode="json", exclude_defaults=True, exclude=places)
     return {name: value for name, value in layers.keep_written(tree, resolved.written).items() if value != {}}

@@ -1,7 +1,11 @@
-"""The commands on finished models, one function each: export, trim, bench, push."""
+"""The commands on finished models, one function each: evaluate, predict, export, trim, bench, push."""
 
+import contextlib
 import csv
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -9,16 +13,25 @@ from typing import Any
 
 from tunny.config import FileSettings
 from tunny.core import hub
-from tunny.core.console import choice, say
+from tunny.core.console import choice, progress, say
 from tunny.core.errors import ConfigError, DataError, ModelError
-from tunny.core.files import write_json, write_text
+from tunny.core.files import digest_file, write_json, write_text
 from tunny.core.page import render, table
 from tunny.core.signals import watch_signals
+from tunny.core.version import versions
+from tunny.data.audit import Audit
 from tunny.data.example import Example
-from tunny.data.find import find_files
+from tunny.data.find import find_files, require_other_file
+from tunny.data.labels import given_names, types_of
+from tunny.data.prepare import Split, encode_splits, read_splits
+from tunny.data.read import read
+from tunny.data.settings import DataSettings
+from tunny.evaluation.folder import About, evaluate_to, require_own
+from tunny.evaluation.layouts import check_layout
+from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
-from tunny.evaluation.score import score
-from tunny.run import columns_of, read_for
+from tunny.evaluation.score import Scores, score
+from tunny.run import say_scores
 from tunny.ship.bench import TOGETHER, measure
 from tunny.ship.export import Exporter, of_every_length, packages
 from tunny.ship.folder import MANIFEST, VARIANTS
@@ -26,6 +39,87 @@ from tunny.ship.predictor import Predictor, load
 from tunny.tasks.model import locate
 
 SAMPLE = Path(__file__).parent / "samples" / "ferry" / "validation.csv"
+
+
+def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout: str | None = None) -> Scores:
+    """Score a model folder on labelled data and write an evaluation folder (`tunny evaluate`)."""
+    folder = Path(out).absolute()
+    require_own(folder)
+    for pattern in data:
+        find_files(pattern)
+    with watch_signals():
+        predictor = load(model, engine=given.engine, task=given.task)
+        check_layout(layout, predictor.task.labels.kind)
+        settings = _columns(predictor, given.data)
+        split = _read_for(predictor, data, settings)
+        about = About(
+            ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
+            page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]}, layout=layout,
+        )  # fmt: skip
+        scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), predictor.compute, about)
+        say_scores("evaluation", scores, Path(out) / "report.html")
+        return scores
+
+
+def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> Split:
+    """Read and encode labelled data with the labels of a model; a label that the model does not know is never right."""
+    labels = predictor.task.labels
+    dataset = read_splits({"data": data}, {"data": settings}, labels.kind, labels)
+    split = encode_splits(dataset, predictor.encoder).splits["data"]
+    types = types_of(labels.names) if labels.kind in ("ner", "chunk") else labels.names
+    for name, count in split.label_counts.items():
+        if labels.kind != "regress" and name not in types:
+            split.audit.event("labels the model does not know", name, f"{count} times; counted as errors")
+    split.audit.add(dataset.audit)
+    for line in split.audit.told("data"):
+        say(line)
+    return split
+
+
+def _columns(predictor: Predictor, given: DataSettings) -> DataSettings:
+    """Return the reading settings of the training, overruled by those given now."""
+    return predictor.facts.data.model_copy(update=given.model_dump(exclude_unset=True))
+
+
+def predict(model: str, source: str, out: str, to: str | None, given: FileSettings) -> int:
+    """Label a file of any readable format, or standard input, and write the predictions (`tunny predict`)."""
+    form = output_format(to, out)
+    with watch_signals(), _as_file(source) as path:
+        find_files(path)
+        require_other_file(out, path)
+        predictor = load(model, engine=given.engine, task=given.task)
+        audit = Audit()
+        settings = _columns(predictor, given.data)
+        examples = read([path], settings, predictor.task.labels.kind, audit, names=given_names(settings), labels_needed=False)
+        answered = progress(predictor.answers(examples, audit), "predicting", unit="texts")
+        answers = ((example, answer.prediction) for example, answer in answered)
+        version = _version(model) if form == "label-studio" else ""
+        count = write_predictions(out, form, answers, predictor.task.labels.kind, audit, model_version=version, control=settings.control)
+        for line in audit.told("input"):
+            say(line)
+        say(f"predictions: {out if out != '-' else 'standard output'} ({count:,} {form} records)")
+        return count
+
+
+def _version(model: str) -> str:
+    """Return the name by which a model's predictions are known: its folder's, or its run's, and the start of its weights' digest."""
+    folder = Path(locate(model)).absolute()
+    name = model if not Path(model).expanduser().is_dir() else folder.parent.name if folder.name == "model" else folder.name
+    weights = folder / "model.safetensors"
+    return f"{name}-{digest_file(weights)[:8]}" if weights.is_file() else model
+
+
+@contextlib.contextmanager
+def _as_file(source: str) -> Iterator[str]:
+    """Yield the path of the source; standard input is copied to a temporary file, as readers look twice."""
+    if source != "-":
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield str(path)
 
 
 def export(model: str, to: str, wanted: Sequence[str], data: Sequence[str], max_drop: float, given: FileSettings) -> None:
@@ -126,7 +220,7 @@ def _open(
     if not data:
         with SAMPLE.open(encoding="utf-8", newline="") as file:
             return folder, reference, [Example(row["id"], row["text"]) for row in csv.DictReader(file)], None
-    split, metric = read_for(reference, list(data), columns_of(reference, given.data)), reference.task.metric
+    split, metric = _read_for(reference, list(data), _columns(reference, given.data)), reference.task.metric
 
     def scored(predictor: Predictor) -> float:
         found = score(predictor.model, predictor.task, encoded_chunks(split), predictor.compute).metrics[metric]

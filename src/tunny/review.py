@@ -33,7 +33,7 @@ from tunny.evaluation.predict import encoded_chunks, predict
 from tunny.run import Prepared, make_job
 from tunny.ship.predictor import Predictor
 from tunny.tasks.base import Answer
-from tunny.tasks.model import load_tokenizer
+from tunny.tasks.model import load_tokenizer, make_task
 from tunny.training.checkpoint import Checkpoints
 from tunny.training.loop import fit
 
@@ -62,7 +62,8 @@ def fold_doubts(resolved: Resolved[Config], dataset: Dataset, folds: int) -> lis
 
 def fold_answers(resolved: Resolved[Config], dataset: Dataset, folds: int) -> Iterator[tuple[int, Example, Answer]]:
     """Yield every example with the number of its row and the answer of the model that did not see its document, fold by fold."""
-    config = resolved.settings
+    config = resolved.settings.model_copy(update={"distill": None})
+    resolved = replace(resolved, settings=config)
     documents = documents_of(chain.from_iterable(split.examples for split in dataset.splits.values()), dataset.labels.kind)
     if len(documents.numbers) < folds:
         raise DataError(f"--folds {folds}: expected at least as many documents, found {len(documents.numbers)}")
@@ -88,7 +89,8 @@ def _answers(resolved: Resolved[Config], prepared: Prepared) -> Iterator[tuple[E
         checkpoints = Checkpoints(Path(name) / "checkpoints", 1, "")
         job = make_job(Path(name), resolved, prepared, backend, precision, checkpoints, StopRequest())  # a signal ends it at once
         fit(replace(job, trackers=()))
-    yield from predict(job.model, job.work.task, encoded_chunks(prepared.dataset.splits["fold"]), job.work.compute)
+    task = make_task(resolved.settings.task, prepared.dataset.labels, prepared.loaded.padding)
+    yield from predict(job.model, task, encoded_chunks(prepared.dataset.splits["fold"]), job.work.compute)
 
 
 def described(doubts: Sequence[Doubt], splits: Mapping[str, Split], by: str) -> dict[str, Any]:

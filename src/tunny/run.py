@@ -1,52 +1,45 @@
 """The composition root: one function a command, each a short story. The only file that knows every room."""
 
-import contextlib
-import platform
-import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from tunny.config import Config, FileSettings, changed_settings, require_validation, saved_yaml, split_settings
+from tunny.config import Config, all_files, changed_settings, require_validation, saved_yaml, split_settings
 from tunny.core import hub
-from tunny.core.console import choice, copy_to, mark, progress, say, warn
+from tunny.core.console import choice, copy_to, mark, say, warn
 from tunny.core.errors import ConfigError, HubError, did_you_mean
-from tunny.core.files import digest_bytes, digest_file, dump_json, locked, read_json, require_free_space, write_json, write_text
+from tunny.core.files import digest_bytes, dump_json, locked, read_json, require_free_space, write_json, write_text
 from tunny.core.settings import Resolved, flat, yaml_layer
 from tunny.core.signals import StopRequest, watch_signals
 from tunny.core.version import __version__, versions
-from tunny.data.audit import Audit
 from tunny.data.encode import Encoder, check_window
-from tunny.data.find import find_files, require_other_file, split_files
-from tunny.data.labels import given_names, types_of
-from tunny.data.prepare import Dataset, Split, encode_splits, read_splits, require_labels
-from tunny.data.read import read
-from tunny.data.settings import DataSettings
+from tunny.data.labels import given_names
+from tunny.data.prepare import Dataset, encode_splits, read_splits, require_labels
+from tunny.data.settings import LEARNT, DataSettings
 from tunny.data.survey import surface_forms
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import Ceiling
-from tunny.engine.compute import choose_compute
+from tunny.engine.compute import Compute, choose_compute
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
-from tunny.evaluation.folder import About, evaluate_to, require_own, tune
-from tunny.evaluation.layouts import check_layout
-from tunny.evaluation.output import output_format, write_predictions
+from tunny.evaluation.folder import About, evaluate_to, tune
 from tunny.evaluation.predict import encoded_chunks
-from tunny.evaluation.report import number
+from tunny.evaluation.report import beside_teacher, number
 from tunny.evaluation.score import Scores, score
 from tunny.metrics.sums import Table
 from tunny.ship.about import gather
 from tunny.ship.folder import ModelFacts, remembered, save_model
-from tunny.ship.predictor import Predictor, load
-from tunny.tasks.base import Task
+from tunny.ship.predictor import Predictor
+from tunny.ship.teacher import Teacher, check_teacher, load_teacher
+from tunny.tasks.base import Lesson, Task
 from tunny.tasks.layers import depth_of
-from tunny.tasks.model import Loaded, load_model, load_tokenizer, locate, make_task
+from tunny.tasks.model import Loaded, load_model, load_tokenizer, make_task
 from tunny.tasks.sampling import label_counts, row_weights
+from tunny.tasks.student import finished_weights, load_finished_weights
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, logged, may_write, used_bytes
 from tunny.training.loop import Job, Metrics, fit
@@ -64,6 +57,7 @@ class Prepared:
     dataset: Dataset
     loaded: Loaded
     encoder: Encoder
+    teacher: Teacher | None = None  # of a distillation
 
 
 # -- prepare -----------------------------------------------------------------------------------------------------------
@@ -75,21 +69,22 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
     if config.data.train is None:
         raise ConfigError("settings: 'data.train' is required; give --data.train FILE or set it in the config")
     loaded = load_tokenizer(config.model)
+    teacher = load_teacher(config.distill, config.engine, config.task, loaded) if config.distill else None
     check_window(config.encode.max_tokens, loaded.padding.positions)
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, config.encode)
-    dataset = read_splits(
-        split_files(config.data), split_settings(config), config.task.kind, seed=config.seed, limit=config.evaluate.max_examples
-    )
+    dataset = read_splits(all_files(config), split_settings(config), config.task.kind, seed=config.seed, limit=config.evaluate.max_examples)
     require_labels(dataset)
     if config.task.kind != "regress":
         choice("labels", ", ".join(dataset.labels.names), dataset.label_reason)
+    if teacher is not None:
+        check_teacher(teacher, dataset.labels, encoder)
     dataset = encode_splits(dataset, encoder)
     for split in dataset.splits.values():
         for line in split.audit.told(split.name):
             say(line)
     for line in [*(dataset.read.lines("files that were split") if dataset.read else ()), *dataset.audit.lines("all splits")[1:]]:
         say(line)
-    return Prepared(dataset, loaded, encoder)
+    return Prepared(dataset, loaded, encoder, teacher)
 
 
 # -- train -------------------------------------------------------------------------------------------------------------
@@ -150,7 +145,8 @@ def _config_digest(resolved: Resolved[Config], prepared: Prepared) -> str:
     deciding["train"] = {key: value for key, value in deciding["train"].items() if key != "log_every_steps"}
     deciding["engine"] = {key: value for key, value in deciding["engine"].items() if key in ("micro_batch_limit", "device")}
     deciding["data"] = {name: split.digest for name, split in prepared.dataset.splits.items() if name != "test"}
-    return digest_bytes(dump_json(deciding), dump_json(prepared.dataset.labels.names), prepared.encoder.digest)
+    teacher = prepared.teacher.digest if prepared.teacher else ""
+    return digest_bytes(dump_json(deciding), dump_json(prepared.dataset.labels.names), prepared.encoder.digest, teacher)
 
 
 def changed(folder: Path, resolved: Resolved[Config], free: Collection[str] = FREE_TO_CHANGE) -> str:
@@ -201,12 +197,15 @@ def make_job(
     checkpoints: Checkpoints, stop: StopRequest,
 ) -> Job:  # fmt: skip
     """Load the model and put everything that training needs together."""
-    config, dataset = resolved.settings, prepared.dataset
+    config, dataset, distill = resolved.settings, prepared.dataset, resolved.settings.distill
     rows = dataset.splits["train"].windows
     counts = label_counts(rows) if config.task.class_weights == "balanced" or config.task.sample_by_label else None
     task = make_task(config.task, dataset.labels, prepared.loaded.padding, counts)
-    model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed)
-    compute = choose_compute(model, backend.device, precision)
+    model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed, distill)
+    lesson: Lesson = task
+    if prepared.teacher:
+        lesson, rows = prepared.teacher.lesson(task, model, dataset)
+    compute = choose_compute(model, backend.device, precision, padded=distill is not None and distill.losses.compare_layers)
     if config.engine.gradient_checkpointing:
         model.activation_checkpointing_enable()  # type: ignore[operator]
     scored = [split for name, split in dataset.splits.items() if name.startswith("validation")]
@@ -222,7 +221,8 @@ def make_job(
 
     def publish(progress: Progress) -> None:
         with tempfile.TemporaryDirectory() as place:
-            _save_model(Path(place) / "model", resolved, prepared, job, checkpoints.best_weights(), {})
+            own = _predictor(config, prepared, model, task, compute)
+            _save_model(Path(place) / "model", resolved, prepared, own, finished_weights(checkpoints.best_weights()), {})
             try:
                 hub.upload(Path(place) / "model", str(config.checkpoint.push), f"Step {progress.step}: {metric} {progress.best}")
             except HubError as error:
@@ -230,15 +230,14 @@ def make_job(
 
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
     train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)  # files hold the whole vocabulary, so after their size
-    job = Job(
-        Work(task, rows, config.seed, config.train, backend, compute), model,
+    return Job(
+        Work(lesson, rows, config.seed, config.train, backend, compute), model,
         row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
         config.checkpoint, config.engine.micro_batch_limit,
         validate if scored else None, metric, checkpoints, LogFile(folder / "log.jsonl"), make_trackers(config.track, folder), stop,
         6.0 * sum(p.numel() for name, p in model.named_parameters() if depth_of(name) != 0),
         Ceiling(backend.device, precision), publish if config.checkpoint.push else None,
     )  # fmt: skip
-    return job
 
 
 def _check_metric(task: Task, metric: str | None) -> None:
@@ -253,42 +252,50 @@ def _check_metric(task: Task, metric: str | None) -> None:
 def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: Job, best_step: int | None) -> None:
     """Load the best weights, score them on every set, write the model folder, and print what came of it."""
     config = resolved.settings
-    state = job.checkpoints.best_weights()
-    job.model.load_state_dict(state)
+    state = load_finished_weights(job.model, job.checkpoints.best_weights())
     found: dict[str, Scores] = {}
-    task, splits = job.work.task, prepared.dataset.splits
-    scored = {name: split for name, split in splits.items() if name != "train"}
+    splits, compute = prepared.dataset.splits, job.work.compute
+    task = make_task(config.task, prepared.dataset.labels, prepared.loaded.padding)
+    scored = {name: split for name, split in splits.items() if name not in LEARNT}
     chosen_by = next((name for name in scored if name.startswith("validation")), None)
     if chosen_by is not None:
         task.tuned = tune(
-            job.model, task, lambda: encoded_chunks(scored[chosen_by]), job.work.compute,
+            job.model, task, lambda: encoded_chunks(scored[chosen_by]), compute,
             getattr(config.task, "threshold", None) == "tuned", config.evaluate.precision,
         )  # fmt: skip
-    about_runs = _pages(folder, resolved, best_step)
+    predictor, forms = _predictor(config, prepared, job.model, task, compute), surface_forms(splits["train"])
+    about_runs, teacher = _pages(folder, resolved, best_step), prepared.teacher
     for name, split in scored.items():
         about = About(
             f"{config.name}: {name}", str(folder / "model"), ", ".join(split.files), split.audit.joined(prepared.dataset.audit),
-            [Path(file).name for file in split.files], surface_forms(splits["train"]), name.startswith("validation"), about_runs,
+            [Path(file).name for file in split.files], forms, name.startswith("validation"), about_runs,
+            taught=teacher.beside(predictor, split, folder / "teacher" / name) if teacher else None,
         )  # fmt: skip
-        found[name] = evaluate_to(folder / name, job.model, task, encoded_chunks(split), job.work.compute, about)
+        found[name] = evaluate_to(folder / name, job.model, task, encoded_chunks(split), compute, about)
     evaluations = {name: read_json(folder / name / "metrics.json") for name in found}
-    _save_model(folder / "model", resolved, prepared, job, state, evaluations)
+    _save_model(folder / "model", resolved, prepared, predictor, state, evaluations)
     say()
     for name, scores in found.items():
-        _say_scores(name, scores, folder / name / "report.html")
+        say_scores(name, scores, folder / name / "report.html")
+        for line in beside_teacher(evaluations[name]):
+            say(f"{name}, teacher and student: {'  '.join(filter(None, line))}")
     say(f"model: {folder / 'model'}")
     say(f"next: tunny predict {folder / 'model'} YOUR_TEXTS.txt --out predictions.jsonl")
 
 
+def _predictor(config: Config, prepared: Prepared, model: nn.Module, task: Task, compute: Compute) -> Predictor:
+    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, remembered(config.data), compute.precision.name, task.tuned)
+    return Predictor(model, task, prepared.encoder, facts, compute)
+
+
 def _save_model(
-    target: Path, resolved: Resolved[Config], prepared: Prepared, job: Job, state: dict[str, Tensor], evaluations: dict[str, Any]
+    target: Path, resolved: Resolved[Config], prepared: Prepared, own: Predictor, state: dict[str, Tensor], evaluations: dict[str, Any]
 ) -> None:
     """Write a model folder with weights of the run; its card has the scores that there are, and an answer of the model as it is now."""
-    config, task, compute = resolved.settings, job.work.task, job.work.compute
-    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, remembered(config.data), compute.precision.name, task.tuned)
-    predictor, shown = Predictor(job.model, task, prepared.encoder, facts, compute), config.evaluate.examples_in_card
-    card = gather(predictor, prepared.dataset, evaluations, config.name, config.model.name, changed_settings(resolved), shown)
-    save_model(target, state, job.model, prepared.loaded, facts, card)
+    config = resolved.settings
+    shown, changed = config.evaluate.examples_in_card, changed_settings(resolved)
+    card = gather(own, prepared.dataset, evaluations, config.name, config.model.name, changed, shown)
+    save_model(target, state, own.model, prepared.loaded, own.facts, card)
 
 
 def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> dict[str, Any]:
@@ -299,96 +306,10 @@ def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> d
     }  # fmt: skip
 
 
-def _say_scores(name: str, scores: Scores, report: Path) -> None:
+def say_scores(name: str, scores: Scores, report: Path) -> None:
+    """Print the metrics of an evaluation, and where its report is."""
     say(f"{name}: " + "  ".join(f"{metric} {number(value)}" for metric, value in scores.metrics.items()))
     say(f"report: {report}")
-
-
-# -- evaluate and predict ----------------------------------------------------------------------------------------------
-
-
-def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout: str | None = None) -> Scores:
-    """Score a model folder on labelled data and write an evaluation folder (`tunny evaluate`)."""
-    folder = Path(out).absolute()
-    require_own(folder)
-    for pattern in data:
-        find_files(pattern)
-    with watch_signals():
-        predictor = load(model, engine=given.engine, task=given.task)
-        check_layout(layout, predictor.task.labels.kind)
-        settings = columns_of(predictor, given.data)
-        split = read_for(predictor, data, settings)
-        about = About(
-            ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
-            page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]}, layout=layout,
-        )  # fmt: skip
-        scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), predictor.compute, about)
-        _say_scores("evaluation", scores, Path(out) / "report.html")
-        return scores
-
-
-def read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> Split:
-    """Read and encode labelled data with the labels of a model; a label that the model does not know is never right."""
-    labels = predictor.task.labels
-    dataset = read_splits({"data": data}, {"data": settings}, labels.kind, labels)
-    split = encode_splits(dataset, predictor.encoder).splits["data"]
-    types = types_of(labels.names) if labels.kind in ("ner", "chunk") else labels.names
-    for name, count in split.label_counts.items():
-        if labels.kind != "regress" and name not in types:
-            split.audit.event("labels the model does not know", name, f"{count} times; counted as errors")
-    split.audit.add(dataset.audit)
-    for line in split.audit.told("data"):
-        say(line)
-    return split
-
-
-def columns_of(predictor: Predictor, given: DataSettings) -> DataSettings:
-    """Return the reading settings of the training, overruled by those given now."""
-    return predictor.facts.data.model_copy(update=given.model_dump(exclude_unset=True))
-
-
-def predict(model: str, source: str, out: str, to: str | None, given: FileSettings) -> int:
-    """Label a file of any readable format, or standard input, and write the predictions (`tunny predict`)."""
-    form = output_format(to, out)
-    with watch_signals(), _as_file(source) as path:
-        find_files(path)
-        require_other_file(out, path)
-        predictor = load(model, engine=given.engine, task=given.task)
-        audit = Audit()
-        settings = columns_of(predictor, given.data)
-        examples = read([path], settings, predictor.task.labels.kind, audit, names=given_names(settings), labels_needed=False)
-        answered = progress(predictor.answers(examples, audit), "predicting", unit="texts")
-        answers = ((example, answer.prediction) for example, answer in answered)
-        version = _version(model) if form == "label-studio" else ""
-        count = write_predictions(out, form, answers, predictor.task.labels.kind, audit, model_version=version, control=settings.control)
-        for line in audit.told("input"):
-            say(line)
-        say(f"predictions: {out if out != '-' else 'standard output'} ({count:,} {form} records)")
-        return count
-
-
-def _version(model: str) -> str:
-    """Return the name by which a model's predictions are known: its folder's, or its run's, and the start of its weights' digest."""
-    folder = Path(locate(model)).absolute()
-    name = model if not Path(model).expanduser().is_dir() else folder.parent.name if folder.name == "model" else folder.name
-    weights = folder / "model.safetensors"
-    return f"{name}-{digest_file(weights)[:8]}" if weights.is_file() else model
-
-
-@contextlib.contextmanager
-def _as_file(source: str) -> Iterator[str]:
-    """Yield the path of the source; standard input is copied to a temporary file, as readers look twice."""
-    if source != "-":
-        yield source
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "stdin"
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        yield str(path)
-
-
-# -- facts of the machine ----------------------------------------------------------------------------------------------
 
 
 def machine() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tunny.core.errors import ConfigError, RunError
 from tunny.core.files import locked, read_json, write_json, write_text
 from tunny.core.page import render
 from tunny.core.settings import Resolved
+from tunny.data.settings import LEARNT
 from tunny.evaluation.report import in_order, number
 from tunny.training.folder import MANIFEST, SEEDS, clear, may_write_several, seed_folders
 from tunny.training.loop import better
@@ -89,7 +90,7 @@ def _summary(name: str, folder: Path, seeds: list[int]) -> dict[str, Any]:
     if other:
         raise RunError(f"{folder}: the data of seed-{other[0]} were others than those of seed-{seeds[0]}. Start again with --overwrite.")
     sets = {}
-    for part in (part for part in digests[seeds[0]] if part != "train"):
+    for part in (part for part in digests[seeds[0]] if part not in LEARNT):
         scores = {seed: read_json(folder / f"seed-{seed}" / part / "metrics.json")["metrics"] for seed in seeds}
         sets[part] = {metric: _spread({str(seed): scores[seed].get(metric) for seed in seeds}) for metric in in_order(scores[seeds[0]])}
     best: dict[str, Any] | None = None

@@ -28,8 +28,14 @@ def test_values_and_gradients_are_those_of_eager_attention(masked, scaling):
 
 
 def test_probabilities_are_dropped_at_the_rate_while_training_only():
-    query, key, value, _ = inputs()
-    module = nn.Module().train()
-    dropped = torch.stack([plain_attention(module, query, key, value, None, dropout=0.25)[1] == 0 for _ in range(60)])
+    query, key, _, _ = inputs()
+    module, each = nn.Module().train(), torch.eye(7, 8).expand(4, 3, 7, 8)  # of which what is attended are the probabilities
+    dropped = torch.stack([plain_attention(module, query, key, each, None, dropout=0.25)[0][..., :7] == 0 for _ in range(60)])
     assert float(dropped.float().mean()) == pytest.approx(0.25, abs=0.01)  # 35,280 draws: 4 standard errors
-    assert not (plain_attention(module.eval(), query, key, value, None, dropout=0.25)[1] == 0).any()
+    assert not (plain_attention(module.eval(), query, key, each, None, dropout=0.25)[0][..., :7] == 0).any()
+
+
+def test_the_probabilities_that_are_returned_are_those_before_dropout():
+    query, key, value, mask = inputs()
+    found = [plain_attention(module, query, key, value, mask, dropout=0.25)[1] for module in (nn.Module().train(), nn.Module().eval())]
+    assert torch.equal(*found)

@@ -30,7 +30,7 @@ from tunny.data.find import find_files
 from tunny.data.labels import LabelSet, given_names, kept_names, label_set
 from tunny.data.read import digest_of, read
 from tunny.data.repeats import find_repeats
-from tunny.data.settings import TOKEN_KINDS, DataSettings, SplitSettings
+from tunny.data.settings import TOKEN_KINDS, UNLABELLED, DataSettings, SplitSettings
 from tunny.data.split import SPLITS, deal, documents_of, report
 from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, read_rows, to_rows, write_batches
 
@@ -99,7 +99,7 @@ def chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield chunk
 
 
-def _cached(room: str, key: str, write: Callable[[Path], None]) -> Path:
+def cached(room: str, key: str, write: Callable[[Path], None]) -> Path:
     """Return a folder of the cache, which is written first where it is not there.
 
     What a killed process left beside it is removed, but not what another one writes now.
@@ -156,13 +156,16 @@ def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: s
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
     relevant = settings.model_dump(mode="json", exclude={"train", "validation", "test", "split"})
-    key = digest_bytes(VERSION, kind, dump_json(relevant), dump_json(given), *(f"{file.name}:{digests[str(file)]}" for file in files))
+    key = digest_bytes(
+        VERSION, kind, *([name] if name == UNLABELLED else []), dump_json(relevant), dump_json(given),
+        *(f"{file.name}:{digests[str(file)]}" for file in files),
+    )  # fmt: skip
 
     def write(folder: Path) -> None:
         audit, counts = Audit(), Counter[str]()
 
         def counted() -> Iterator[Example]:
-            found = read([str(file) for file in files], settings, kind, audit, names=given)
+            found = read([str(file) for file in files], settings, kind, audit, names=given, labels_needed=name != UNLABELLED)
             for example in progress(found, f"reading {name}", unit="examples"):
                 counts.update(span.label for span in example.spans or ())
                 counts.update(example.labels or ())
@@ -171,7 +174,7 @@ def _read_split(name: str, paths: Sequence[str], settings: DataSettings, kind: s
         _write_examples(folder, counted())
         write_json(folder / "split.json", {"audit": audit.to_json(), "labels": dict(counts.most_common()), "rejected": audit.rejected})
 
-    folder = _cached("examples", key, write)
+    folder = cached("examples", key, write)
     saved = read_json(folder / "split.json")
     audit = Audit.from_json(saved["audit"])
     audit.rejected = [tuple(row) for row in saved["rejected"]]
@@ -201,7 +204,7 @@ def _deal(whole: Split, shares: SplitSettings, kind: str, seed: int, limit: int 
             part = compress(whole.examples, places == at)
             _write_examples(folder / name, islice(part, None if name == "train" else limit))
 
-    folder = _cached("examples", key, write)
+    folder = cached("examples", key, write)
     found, splits = read_json(folder / "report.json"), {}
     for name, part in found["splits"].items():
         if part["examples"]:
@@ -214,7 +217,7 @@ def part_of(splits: Mapping[str, Split], chosen: NDArray[np.bool_], name: str) -
     """Return the chosen ones among the examples of all splits (N,) as one split (or find it in the cache)."""
     examples = compress(chain.from_iterable(split.examples for split in splits.values()), chosen)
     key = digest_bytes(*(split.digest for split in splits.values()), np.packbits(chosen).tobytes())
-    folder = _cached("examples", key, lambda folder: _write_examples(folder, examples))
+    folder = cached("examples", key, lambda folder: _write_examples(folder, examples))
     return Split(name, folder, key, Audit(counts=Counter(examples=int(chosen.sum()))), Counter())
 
 
@@ -242,7 +245,7 @@ def _encode_split(split: Split, labels: LabelSet, encoder: Encoder) -> Split:
 
     if (cache_folder() / "encoded" / key).is_dir():
         say(f"{split.name}: encoded data found in the cache, nothing to tokenise")
-    folder = _cached("encoded", key, write)
+    folder = cached("encoded", key, write)
     audit = split.audit.joined(Audit.from_json(read_json(folder / "audit.json")))
     return replace(split, audit=audit, windows_folder=folder)
 

@@ -13,6 +13,8 @@ from tunny.core.settings import Settings
 Kind = Literal["ner", "pos", "chunk", "classify", "multilabel", "regress"]
 TOKEN_KINDS = ("ner", "pos", "chunk")
 Column = str | Annotated[int, Field(ge=0)] | None
+UNLABELLED = "unlabelled"  # the split of texts that a teacher labels
+LEARNT = ("train", UNLABELLED)  # the splits that are not scored
 FORMATS = ("conll", "conllu", "jsonl", "json", "csv", "tsv", "parquet", "label-studio", "spans", "text", "hub")
 GLUE = ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI")
 

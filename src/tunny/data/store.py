@@ -47,6 +47,7 @@ _CELLS: dict[str, Callable[[Example], Any]] = {  # of columns that are no attrib
     "line": lambda example: example.origin.line if example.origin else 0,
     "key": lambda example: int(text_key(example), 16),
 }
+LOGITS = pa.schema([("logits", pa.list_(pa.float32()))])  # a teacher's, of the words of an example or of it
 LISTS = ("ids", "words", "labels", "joined")
 
 
@@ -98,11 +99,13 @@ def read_rows(path: Path, *columns: str) -> Iterator[pa.RecordBatch]:
 
 
 class ArrowRows:
-    """A memory-mapped Arrow file of one schema; a batch is opened when it is asked for."""
+    """Memory-mapped Arrow files of one schema, one behind the other; a batch is opened when it is asked for."""
 
-    def __init__(self, path: Path):
-        file = pa.ipc.open_file(pa.memory_map(str(path)))
-        self.batches = [file.get_batch(number) for number in range(file.num_record_batches)]
+    def __init__(self, *paths: Path):
+        self.paths = paths
+        files = [pa.ipc.open_file(pa.memory_map(str(path))) for path in paths]
+        self.parts = [[file.get_batch(number) for number in range(file.num_record_batches)] for file in files]
+        self.batches = list(chain.from_iterable(self.parts))
         self.starts = np.cumsum([0, *(batch.num_rows for batch in self.batches)])
 
     def __len__(self) -> int:
@@ -131,11 +134,14 @@ class ExampleStore(ArrowRows):
 
 
 class WindowStore(ArrowRows):
-    """Windows on disk, and one window as views of numpy."""
+    """Windows on disk, and one window as views of numpy; examples are counted on from file to file."""
 
-    def __init__(self, path: Path):
-        super().__init__(path)
-        self._columns = [WindowColumns.of(batch) for batch in self.batches]
+    def __init__(self, *paths: Path):
+        super().__init__(*paths)
+        self._columns: list[WindowColumns] = []
+        for part in self.parts:
+            first = int(self._columns[-1].example[-1]) + 1 if self._columns else 0
+            self._columns += [WindowColumns.of(batch, first) for batch in part]
         self.lengths: NDArray[np.int64] = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in self._columns)])
 
     def __getitem__(self, row: int) -> "Window":
@@ -174,10 +180,11 @@ class WindowColumns:
         self.lengths: NDArray[np.int64] = np.diff(lists["ids"][1]).astype(np.int64)
 
     @classmethod
-    def of(cls, batch: pa.RecordBatch) -> "WindowColumns":
-        """Return the windows of an Arrow batch as views."""
+    def of(cls, batch: pa.RecordBatch, first_example: int = 0) -> "WindowColumns":
+        """Return the windows of an Arrow batch as views; examples are counted from `first_example`."""
         lists = {name: (batch[name].values.to_numpy(), batch[name].offsets.to_numpy()) for name in LISTS}
-        return cls({name: batch[name].to_numpy() for name in WINDOWS.names if name not in LISTS}, lists)
+        numbers = {name: batch[name].to_numpy() for name in WINDOWS.names if name not in LISTS}
+        return cls({**numbers, "example": numbers["example"] + first_example} if first_example else numbers, lists)
 
     def rows(self) -> pa.RecordBatch:
         """Return them as an Arrow batch."""
@@ -198,3 +205,16 @@ class WindowColumns:
         ids, words, labels, joined = (items[ends[row] : ends[row + 1]] for items, ends in map(self._lists.__getitem__, LISTS))
         second, weight, score = (self._numbers[name][row].item() for name in ("second", "weight", "score"))
         return Window(int(self.example[row]), ids, words, labels, joined, second, weight, score)
+
+
+class LogitStore(ArrowRows):
+    """A teacher's answers on disk, by example."""
+
+    def __init__(self, num_labels: int, *paths: Path):
+        super().__init__(*paths)
+        self._num_labels = num_labels
+
+    def __getitem__(self, row: int) -> NDArray[np.float32]:
+        """Return the logits of an example's words (W, K), nan for a word without an answer, or of the example (1, K)."""
+        number, place = self.locate(row)
+        return np.array(self.batches[number]["logits"][place].values, np.float32).reshape(-1, self._num_labels)

@@ -24,7 +24,7 @@ def plain_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
     dropout: float = 0.0, **_: Any,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return the attended values (B, T, H, D) and the probabilities (B, H, T, T).
+    """Return the attended values (B, T, H, D) and the probabilities before dropout (B, H, T, T).
 
     `query`, `key` and `value` are (B, H, T, D), the mask (B, 1, T, T) is added to the scores.
     """
@@ -35,9 +35,8 @@ def plain_attention(
     if attention_mask is not None:
         scores.view(rows, heads, length, -1).add_(attention_mask)
     probabilities = torch.softmax(scores, dim=-1)
-    if module.training:
-        probabilities = cheap_dropout(probabilities, dropout)
-    attended = torch.bmm(probabilities, flat[2]).view(rows, heads, length, width)
+    kept = cheap_dropout(probabilities, dropout) if module.training else probabilities
+    attended = torch.bmm(kept, flat[2]).view(rows, heads, length, width)
     return attended.transpose(1, 2).contiguous(), probabilities.view(rows, heads, length, -1)
 
 

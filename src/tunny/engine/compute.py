@@ -27,8 +27,8 @@ class Compute:
             yield
 
 
-def choose_compute(model: PreTrainedModel, device: torch.device, precision: Precision) -> Compute:
-    """Pack the batches of a model where that can be done and pays, and say why."""
-    pays, reason = can_pack(model, device, precision)
+def choose_compute(model: PreTrainedModel, device: torch.device, precision: Precision, padded: bool = False) -> Compute:
+    """Pack the batches of a model where that can be done and pays, and say why; not where they are to be `padded`."""
+    pays, reason = (False, "layers are compared with the teacher's") if padded else can_pack(model, device, precision)
     choice("batches", "without padding" if pays else "padded, rows of like length together", reason)
     return Compute(device, precision, Packing(model) if pays else None)

@@ -20,7 +20,7 @@ from tunny.evaluation.examine import Examination
 from tunny.evaluation.layouts import WRITTEN, metaextractor_files
 from tunny.evaluation.plots import plots
 from tunny.evaluation.predict import Chunk
-from tunny.evaluation.report import in_order, markdown, number
+from tunny.evaluation.report import beside_teacher, in_order, markdown, number
 from tunny.evaluation.score import Scores, score, slices
 from tunny.metrics.calibration import (
     Calibration,
@@ -58,6 +58,7 @@ class About:
     chose: bool = False  # whether this data chose the model or was used to tune it
     page: Mapping[str, Any] = field(default_factory=dict)  # curves, settings, environment and the like
     layout: str | None = None  # of another tool, whose files are written too
+    taught: Mapping[str, Any] | None = None  # of a student: its teacher's scores, and the size and speed of both
 
 
 def require_own(folder: Path) -> None:
@@ -95,7 +96,7 @@ def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chu
             notes.append(f"Thresholds of labels were tuned on this data; fitted on one half of it and scored on the other: {crossed}.")
         write_text(temporary / "report.md", markdown({**content, "notes": notes}))
         shown = {"environment": {}, "reproduce": [], **content, **about.page, "title": about.title, "headline": task.metric}
-        shown |= {"errors": {"number": seen.errors.total(), "listed": seen.listed()}, "notes": notes}
+        shown |= {"errors": {"number": seen.errors.total(), "listed": seen.listed()}, "notes": notes, "beside": beside_teacher(content)}
         shown["lengths"] = [distribution("words of a text", np.array(seen.sizes))] if seen.sizes else []
         write_text(temporary / "report.html", render("report.html", shown))
         (temporary / "plots").mkdir()
@@ -153,6 +154,8 @@ def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dic
         content["label_thresholds"] = dict(task.tuned.thresholds)
         if about.chose:
             content["cross_fitted"] = _cross_tuned(scores, seen)
+    if about.taught is not None:
+        content["distilled"] = dict(about.taught)
     return content | {"errors": dict(seen.errors.most_common()), "audit": about.audit.to_json()}
 
 

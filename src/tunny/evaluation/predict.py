@@ -46,11 +46,12 @@ def predict(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Comp
     if model.training:  # going through all parts of the model takes as long as a layer does for one text
         model.eval()
     for examples, windows, first_row in chunks:
-        logits = logits_of(model, task, windows, compute)
+        logits = forward(model, task, windows, compute)
         yield from zip(examples, task.answers(examples, windows, first_row, logits), strict=True)
 
 
-def logits_of(model: nn.Module, task: Task, windows: WindowColumns, compute: Compute) -> Sequence[Floats]:
+@torch.inference_mode()
+def forward(model: nn.Module, task: Task, windows: WindowColumns, compute: Compute) -> Sequence[Floats]:
     """Return the logits of each window without padding: (T, K), or (K,) in sequence tasks."""
     found: list[Floats] = [np.zeros(0, dtype=np.float32)] * len(windows)
     for rows in plan_prediction(windows.lengths, BATCH_TOKENS[compute.device.type]):

@@ -1,6 +1,7 @@
 """`report.md`: an evaluation for the terminal and for pull requests, made from metrics.json alone."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from tunny.core.page import render
@@ -28,7 +29,22 @@ def markdown(content: Mapping[str, Any]) -> str:
             [number(row["precision"]), number(row["threshold"]), number(row["coverage"])] for row in content.get("thresholds", ())
         ],
     }
+    rows["beside"] = beside_teacher(content)
     return render("report.md", {**content, **rows, "scores": scores, "by_label": by_label, "number": number})
+
+
+def beside_teacher(content: Mapping[str, Any]) -> list[list[str]]:
+    """Return the lines of a table of a student beside its teacher; none where there was no teacher."""
+    if (found := content.get("distilled")) is None:
+        return []
+    rows = []
+    for name in in_order(content["metrics"]):
+        cells = ((number(one["metrics"].get(name)), between(one["intervals"].get(name))) for one in (found["teacher"], content))
+        rows.append([name, *chain(*cells)])
+    for name in ("parameters", "examples_per_second"):
+        teacher, student = found[name]["teacher"], found[name]["student"]
+        rows.append([name.replace("_", " "), f"{teacher:,.0f}", "", f"{student:,.0f}", f"{student / teacher:.2f} times"])
+    return rows
 
 
 def ranked(metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:

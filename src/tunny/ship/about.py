@@ -9,6 +9,7 @@ from tunny.core.hub import NAME
 from tunny.data.audit import Audit
 from tunny.data.example import Example
 from tunny.data.prepare import Dataset
+from tunny.data.settings import LEARNT
 from tunny.data.survey import examples_of
 from tunny.ship.card import LONGEST, About, plain_name
 from tunny.ship.predictor import Predictor, Text
@@ -53,7 +54,7 @@ def _happened(dataset: Dataset) -> list[str]:
 def _text_of(dataset: Dataset, with_examples: bool) -> Text:
     """Return a short text of the test data, else of the validation data, that has labels if there is one; else a fixed one."""
     paired = any(example.text_b is not None for example in islice(dataset.splits["train"].examples, 1))
-    scored = [split for name, split in sorted(dataset.splits.items()) if name != "train"]  # test comes first
+    scored = [split for name, split in sorted(dataset.splits.items()) if name not in LEARNT]  # test comes first
     found = [example for split in scored[:1] for example in islice(split.examples, LOOKED_AT)] if with_examples else []
     short = [example for example in found if all(0 < len(text) <= LONGEST for text in _texts(example))]
     chosen = next((example for example in short if example.spans or example.labels), next(iter(short or found), None))

@@ -25,7 +25,7 @@ from tunny.data.audit import Audit
 from tunny.data.example import Example
 from tunny.engine.compute import Compute
 from tunny.engine.precision import Precision, cpu_flags
-from tunny.evaluation.predict import encode_chunks, logits_of
+from tunny.evaluation.predict import encode_chunks, forward
 from tunny.ship.folder import VARIANTS
 from tunny.ship.predictor import Predictor
 from tunny.tasks.base import Batch
@@ -111,7 +111,7 @@ def difference(reference: Predictor, other: Predictor, texts: Sequence[Example])
     """Return the largest difference of two models' logits in fp32; infinite where one gives numbers that are not finite."""
     device, largest = reference.compute.device, 0.0
     for _, windows, _ in encode_chunks(texts, reference.encoder, reference.task, Audit()):
-        found = [logits_of(one.model, one.task, windows, Compute(device, Precision("fp32", device.type))) for one in (reference, other)]
+        found = [forward(one.model, one.task, windows, Compute(device, Precision("fp32", device.type))) for one in (reference, other)]
         gaps = [float(np.abs(a - b).max()) for a, b in zip(*found, strict=True)]
         largest = max([largest, *gaps]) if np.isfinite(gaps).all() else np.inf
     return largest

@@ -90,21 +90,35 @@ class Scorer(Protocol):
         """Return the metrics of the order of all scores that were kept."""
 
 
-class Task(Protocol):
-    """What is learnt. It knows nothing of devices, files and optimizers."""
+class Lesson(Protocol):
+    """What is learnt of rows: all that the loop asks of a task."""
+
+    def batch(self, windows: Sequence[Window]) -> Any:
+        """Collate rows to a `Batch` or more."""
+
+    def train_step(self, model: nn.Module, batch: Any) -> Tensor:
+        """Return the sum of the losses of a batch; `model` is the wrapped model."""
+
+
+class Task(Lesson, Protocol):
+    """What is learnt and answered. It knows nothing of devices, files and optimizers."""
 
     labels: LabelSet
     metric: str  # that chooses the best model
+    padding: "Padding"
     tuned: Tuned  # what its answers were tuned to after training
 
     def batch(self, windows: Sequence[Window]) -> Batch:
         """Collate rows."""
 
-    def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the sum of the losses of a batch; `model` is the wrapped model."""
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the sum of the losses of logits, (B, T, K) or (B, K), against the labels of a batch."""
 
     def predict_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the logits: (B, T, K) or (B, K)."""
+
+    def merged(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Floats]:
+        """Return the logits of each example from those of its windows: of its words (W, K), nan where none is given, or of it (1, K)."""
 
     def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
         """Return one answer an example from the logits of its windows ((T, K) or (K,) each)."""

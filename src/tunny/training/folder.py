@@ -15,7 +15,8 @@ from tunny.core.files import no_space, read_json, remove_unfinished
 
 CONFIG, MANIFEST = "config.yaml", "manifest.json"
 SEEDS = "seeds.json"  # beside the folders of several runs, seed-N
-OURS = (CONFIG, MANIFEST, "audit.json", "split.json", "run.log", "log.jsonl", "tensorboard", "checkpoints", "model", "validation", "test")
+EVALUATIONS = ("validation", "test", "teacher")
+OURS = (CONFIG, MANIFEST, "audit.json", "split.json", "run.log", "log.jsonl", "tensorboard", "checkpoints", "model", *EVALUATIONS)
 
 
 def may_write(folder: Path, resume: bool, overwrite: bool) -> bool:

@@ -22,7 +22,7 @@ from tunny.data.plan import Step
 from tunny.data.store import WindowStore
 from tunny.engine.backend import Backend, is_out_of_memory
 from tunny.engine.compute import Compute
-from tunny.tasks.base import Batch, Task
+from tunny.tasks.base import Batch, Lesson
 from tunny.training.optimizer import Learner
 from tunny.training.settings import TrainSettings
 
@@ -35,7 +35,7 @@ Batches = list[tuple[int, Batch]]  # each with its number in the global batch
 class Work:
     """What every step needs beside the model: the task, the rows, and how and where they are computed."""
 
-    task: Task
+    task: Lesson
     rows: WindowStore
     seed: int
     settings: TrainSettings
