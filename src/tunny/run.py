@@ -1,5 +1,6 @@
 """The composition root: one function a command, each a short story. The only file that knows every room."""
 
+import platform
 import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
