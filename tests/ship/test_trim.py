@@ -198,6 +198,15 @@ def test_a_model_of_ours_keeps_what_tunny_knows_and_its_card_says_what_was_done(
     assert scores[0] == scores[1]
 
 
+def test_exported_variants_and_the_choice_of_one_stay_behind(tmp_path):
+    shutil.copytree(trained("ner").model, tmp_path / "model")
+    facts = json.loads((tmp_path / "model" / "tunny.json").read_text("utf-8"))
+    variants = {"variants": {"int8": {"sha256": "x", "score": 1.0, "drop": 0.0}}, "chosen": {"cpu": "int8"}}
+    (tmp_path / "model" / "tunny.json").write_text(json.dumps(facts | variants), "utf-8")
+    trim(str(tmp_path / "model"), [str(trained("ner").validation)], tmp_path / "out", DataSettings())
+    assert json.loads((tmp_path / "out" / "tunny.json").read_text("utf-8")) == facts | {"variants": {}, "chosen": {}}
+
+
 # -- what the user can mend --------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import shutil
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def trim(
     if out.exists():
         raise RunError(f"{out}: is there already. Remove it, or name another folder with --out.")
     loaded = load_tokenizer(ModelSettings(name=name))
+    engine = (engine or EngineSettings()).model_copy(update={"variant": "torch"})  # exported ones have the whole vocabulary
     predictor = load(loaded.source, engine=engine, task=task)
     settings = predictor.facts.data.model_copy(update=columns.model_dump(exclude_unset=True))
     kind, source = predictor.task.labels.kind, Path(loaded.source)
@@ -74,9 +76,10 @@ def trim(
         _take_rows(model, keep)
         model.to(loaded.config.dtype or torch.float32).save_pretrained(temporary)
         _write_tokenizer(loaded.tokenizer, temporary, keep)
-        for file in (MANIFEST, "README.md"):
-            if (source / file).is_file():
-                shutil.copyfile(source / file, temporary / file)
+        if (source / MANIFEST).is_file():
+            write_json(temporary / MANIFEST, replace(predictor.facts, variants={}, chosen={}).to_json())
+        if (source / "README.md").is_file():
+            shutil.copyfile(source / "README.md", temporary / "README.md")
         with (temporary / "README.md").open("a", encoding="utf-8") as card:
             card.write(_CARD.format(len(keep), len(loaded.tokenizer)))
         say("answering the data with the new model too")
