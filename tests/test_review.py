@@ -141,7 +141,7 @@ def test_labels_of_whole_texts_are_doubted_and_reviewed_too(kind, wrong, check, 
     with (tmp_path / "train.csv").open("a", encoding="utf-8") as file:
         file.write(f'"the old lighthouse left on Monday in Paris","{wrong}"\n')
     wanted["train"]["learning_rate"] = 5e-3
-    doubts = check(written(tmp_path, "config.yaml", yaml.safe_dump(wanted)), "--folds", "2", "--review", "queue.json")
+    doubts = check(written(tmp_path, "config.yaml", yaml.safe_dump(wanted)), "--folds", "4", "--review", "queue.json")
     [what] = doubts["kinds"]
     assert what == ("far-off value" if kind == "regress" else "wrong label")
     assert doubts["rows"] == len(json.loads((tmp_path / "queue.json").read_text("utf-8")))

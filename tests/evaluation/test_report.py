@@ -72,5 +72,5 @@ def test_the_ceiling_is_said_where_tags_cannot_say_all_spans():
     audit.repair("spans to learn", "spans snapped to words", "2", "y")
     [said] = ceiling(audit)
     assert "Of 10 gold spans the tags of words cannot say 2 (1 spans inside one word, 1 spans snapped to words)" in said
-    assert said.endswith("f1 can be 0.889 at most.")  # precision 8/8, recall 8/10
+    assert said.endswith("f1 can be 0.8889 at most.")  # precision 8/8, recall 8/10
     assert ceiling(Audit()) == []
