@@ -140,12 +140,14 @@ def test_labels_of_whole_texts_are_doubted_and_reviewed_too(kind, wrong, check, 
     wanted = config(kind, tiny_bert, tmp_path, epochs=30)
     with (tmp_path / "train.csv").open("a", encoding="utf-8") as file:
         file.write(f'"the old lighthouse left on Monday in Paris","{wrong}"\n')
-    wanted["train"]["learning_rate"] = 5e-3
-    doubts = check(written(tmp_path, "config.yaml", yaml.safe_dump(wanted)), "--folds", "4", "--review", "queue.json")
+    wanted |= {"model": {"name": "embedded"}}  # which learns so little data well
+    wanted["train"] |= {"learning_rate": 5e-4, "epochs": 15}
+    doubts = check(written(tmp_path, "config.yaml", yaml.safe_dump(wanted)), "--folds", "2", "--review", "queue.json")
     [what] = doubts["kinds"]
     assert what == ("far-off value" if kind == "regress" else "wrong label")
     assert doubts["rows"] == len(json.loads((tmp_path / "queue.json").read_text("utf-8")))
-    assert "lighthouse left" in first(doubts)[2]["places"][0]["text"]
+    listed = [one["places"][0]["text"] for one in doubts["kinds"][what]["listed"]]
+    assert any("lighthouse left on Monday in Paris" in text for text in listed[:10])
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
