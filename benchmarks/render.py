@@ -62,9 +62,8 @@ def scored(content):
         error = (statistics.variance(found) / len(found) + statistics.variance(base) / len(base)) ** 0.5
         difference = statistics.mean(found) - statistics.mean(base)
         shown = "" if side == "trainer-best" else f"{difference:+.4f} (standard error {error:.4f})"
-        seconds = f"{middle(content['sides'][side], lambda one: one['seconds']):.0f}"
-        rows.append([side, f"{statistics.mean(found):.4f}", f"{statistics.stdev(found):.4f}", len(found), shown, seconds])
-    return table(["side", "mean F1", "deviation", "seeds", "difference", "seconds (median)"], rows)
+        rows.append([side, f"{statistics.mean(found):.4f}", f"{statistics.stdev(found):.4f}", len(found), shown])
+    return table(["side", "mean F1", "deviation", "seeds", "difference"], rows)
 
 
 def predicted(content):
