@@ -84,6 +84,12 @@ def test_entities_of_long_texts_are_told_apart_by_a_cut_nearby():
     assert found["context of a long text", "whole"] == {"gold": 1, "predicted": 0, "right": 0, "score": 0.0}
 
 
+def test_slices_of_label_studio_are_made_of_its_data_and_annotators():
+    meta = {"task": 7, "text": "text", "data": {"source": "web"}, "annotator": "3", "control": "label"}
+    found = sliced([answered(TEXT, [], [], meta=meta), answered(TEXT, [], [])])
+    assert {name for name in found if name[0] != "text length"} == {("source", "web"), ("annotator", "3")}
+
+
 def test_a_column_of_many_values_is_cut_off():
     found = sliced([answered(TEXT, [], [], meta={"number": number}) for number in range(50)])
     assert len([name for name, _ in found if name == "number"]) == examine.VALUES + 1

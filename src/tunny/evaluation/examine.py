@@ -144,7 +144,9 @@ class Examination:
         yield "text length", _sized(size, SIZES["text"])
         if example.origin is not None and len(self._files) > 1 and 0 <= example.origin.file < len(self._files):
             yield "source file", self._files[example.origin.file]
-        for name, value in example.meta.items():
+        data = example.meta.get("data")
+        columns = {**data, "annotator": example.meta.get("annotator")} if isinstance(data, Mapping) else example.meta  # of Label Studio
+        for name, value in columns.items():
             if isinstance(value, (str, bool, int)) and len(str(value)) <= LONGEST:
                 seen = self._values.setdefault(name, set())
                 if len(seen) < VALUES:

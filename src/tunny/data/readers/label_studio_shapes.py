@@ -141,7 +141,8 @@ class Answer:
 
     def __init__(self, source: Source, annotation: Mapping[str, Any], text: str, number: int):
         made = annotation.get("completed_by")
-        self.annotator = plain(made.get("id", made.get("email")) if isinstance(made, dict) else made) or f"number {number}"
+        person = plain(made.get("id", made.get("email")) if isinstance(made, dict) else made)
+        self.annotator, self.by = person or f"number {number}", {"annotator": person} if person else {}
         self.annotation, self.name = annotation, plain(annotation.get("id")) or f"{number}"
         self.controls: dict[str, str] = {}  # of the wanted types, with the name of what they label
         self.results: list[tuple[list[Any], str]] = []  # values, and how the span was moved
