@@ -1,9 +1,10 @@
 """Which gold labels are doubtful: those of little probability that the answer disputes, the most suspicious first.
 
 Two witnesses are multiplied: a model that did not learn from these rows, and, of words, how much more often than others the same word
-has a label elsewhere; of a rare one, words of its ending; and half as much what stands beside such neighbours. Kinds of doubt take turns, as their probabilities do not compare: most words have no label, so a label that
-nobody expects is always less likely than a lack that somebody does. Where most of what the model finds in neighbouring rows is
-not labelled, somebody stopped labelling: such a stretch is one doubt, or its spans would fill the list.
+has a label elsewhere (of a rare one, words of its ending), and the words that stand beside its neighbours, which count half. Kinds of
+doubt take turns, as their probabilities do not compare: most words have no label, so a label that nobody expects is always less likely
+than a lack of one that somebody does. Where most of what the model finds in neighbouring rows is not labelled, somebody stopped
+labelling: such a stretch is one doubt, or its spans would fill the list.
 
 Letters: W words, K tags, D words whose tag is disputed.
 """
