@@ -88,7 +88,7 @@ def _answers(resolved: Resolved[Config], prepared: Prepared) -> Iterator[tuple[E
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=cache_folder()) as name:
         checkpoints = Checkpoints(Path(name) / "checkpoints", 1, "")
         job = make_job(Path(name), resolved, prepared, backend, precision, checkpoints, StopRequest())  # a signal ends it at once
-        fit(replace(job, trackers=()))
+        fit(replace(job, trackers=(), publish=None))
     task = make_task(resolved.settings.task, prepared.dataset.labels, prepared.loaded.padding)
     yield from predict(job.model, task, encoded_chunks(prepared.dataset.splits["fold"]), job.work.compute)
 
