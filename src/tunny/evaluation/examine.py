@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
+from math import isnan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,9 +86,8 @@ def outcomes(example: Example, answer: Answer, names: Sequence[str]) -> Iterator
 
 def _around(answer: Answer, words: Sequence[tuple[int, int]], span: Any) -> float:
     """Return how sure the model is of the least sure of the tags that it gave to the words of a span."""
-    inside = [at for at, (start, end) in enumerate(words) if start < span[1] and span[0] < end]
-    known = answer.scores[inside][~np.isnan(answer.scores[inside])] if inside else np.zeros(0)
-    return float(known.min()) if len(known) else 0.0
+    inside = (answer.scores[at].item() for at, (start, end) in enumerate(words) if start < span[1] and span[0] < end)
+    return min((score for score in inside if not isnan(score)), default=0.0)
 
 
 class Examination:

@@ -8,6 +8,7 @@ prediction takes the gold span that it equals, else the first free one that it o
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -94,9 +95,10 @@ def pairs(gold: Sequence[Key], predicted: Sequence[Key]) -> list[Pair]:
     """Return each prediction with the gold span that it meant: the equal one, else of the same place, else of the same label and place
     in part, else one that it overlaps; then the gold spans that nothing meant.
     """
-    free, waiting, found = sorted(set(gold)), sorted(set(predicted)), list[Pair]()
-    if free == waiting:  # what most texts are like
-        return list(zip(free, waiting, strict=True))
+    free, found = sorted(set(gold)), list[Pair]()
+    waiting = sorted(set(predicted)) if predicted else []
+    if not free or not waiting or free == waiting:  # what most texts are like
+        return list(zip_longest(free, waiting))
     for like in _LIKENESSES:
         for span in list(waiting):
             meant = next((other for other in free if like(other, span)), None)
