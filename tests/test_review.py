@@ -34,30 +34,38 @@ def folded(tmp_path, tiny_bert):
 
 
 @pytest.fixture
-def check(tmp_path, capsys, monkeypatch):
-    """Check in this process and return the doubts that were found."""
+def said(tmp_path, capsys, monkeypatch):
+    """Check in this process, which must end with a code, and return what it printed."""
     monkeypatch.chdir(tmp_path)
 
-    def start(*arguments: object) -> dict:
+    def start(code: int, *arguments: object) -> str:
         with pytest.raises(SystemExit) as caught:
             main(["check", *map(str, arguments), "--out", "out"])
-        assert caught.value.code == 0, capsys.readouterr().err
+        printed = capsys.readouterr().err
+        assert caught.value.code == code, printed
+        return printed
+
+    return start
+
+
+@pytest.fixture
+def check(said, tmp_path):
+    """Check and return the doubts that were found."""
+
+    def start(*arguments: object) -> dict:
+        said(0, *arguments)
         return json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))["doubts"]
 
     return start
 
 
 @pytest.fixture
-def refused(tmp_path, capsys, monkeypatch):
-    """Check in this process, be refused, and return the one line that says why."""
-    monkeypatch.chdir(tmp_path)
+def refused(said, tmp_path):
+    """Check, be refused, and return the one line that says why."""
 
     def start(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as caught:
-            main(["check", *map(str, arguments), "--out", "out"])
-        assert caught.value.code == 2
+        [line] = [line for line in said(2, *arguments).splitlines() if line.startswith("error: ")]
         assert not (tmp_path / "out").exists()
-        [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         return line
 
     return start

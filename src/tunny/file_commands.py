@@ -166,8 +166,7 @@ def _with_model(name: str, given: FileSettings | Resolved[Config]) -> tuple[Any,
     predictor = load(name, engine=asked.engine, task=asked.task)
     if isinstance(given, Resolved):
         return predictor, given
-    data = predictor.facts.data.model_copy(update=given.data.model_dump(exclude_unset=True))
-    return predictor, given.model_copy(update={"task": predictor.facts.task, "data": data})
+    return predictor, given.model_copy(update={"task": predictor.facts.task, "data": predictor.reading(given.data)})
 
 
 def _doubts(dataset: Dataset, given: FileSettings | Resolved[Config], predictor: Any, folds: int | None) -> tuple[Any, dict[str, Any]]:

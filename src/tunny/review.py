@@ -21,7 +21,6 @@ from tunny.core.settings import Resolved
 from tunny.core.signals import StopRequest
 from tunny.data.encode import Encoder, check_window
 from tunny.data.example import Example
-from tunny.data.labels import types_of
 from tunny.data.prepare import Dataset, Split, cache_folder, encode_splits, part_of, require_labels
 from tunny.data.rows import Rows
 from tunny.data.split import deal, documents_of
@@ -43,7 +42,7 @@ LISTED = 200  # doubts that findings name; their counts go on
 def model_doubts(predictor: Predictor, dataset: Dataset) -> list[Doubt]:
     """Return the doubts of a model about all examples; raise DataError for a label that it does not know."""
     labels = predictor.task.labels
-    known = types_of(labels.names) if labels.kind in ("ner", "chunk") else labels.names
+    known = labels.in_data
     for name, split in dataset.splits.items():
         for label in split.label_counts:
             if label not in known and labels.kind != "regress":

@@ -22,6 +22,11 @@ class LabelSet:
         """Name to id."""
         return {name: number for number, name in enumerate(self.names)}
 
+    @property
+    def in_data(self) -> list[str]:
+        """What examples are labelled with: entity types in ner and chunk, else the names themselves."""
+        return types_of(self.names) if self.kind in ("ner", "chunk") else list(self.names)
+
 
 def given_names(settings: DataSettings) -> dict[str, int] | None:
     """Return the label names of `data.labels` with their ids in the data, in id order; None where they are to be collected.

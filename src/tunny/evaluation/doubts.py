@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
-from tunny.data.tags import tag_words, tags_to_spans
+from tunny.data.tags import tag_words, tags_to_spans, word_tags
 from tunny.data.words import words_of
 from tunny.metrics.sums import Floats
 from tunny.tasks.base import Answer
+from tunny.tasks.scoring import predicted_spans
 
 View = tuple[str, str]  # what is looked at, and how it reads
 Views = defaultdict[View, NDArray[np.float64]]  # -> (types,) how many of such words have each type
@@ -131,12 +132,11 @@ class _Words:
     def add(self, whole: Doubt, answer: Answer) -> None:
         """Take in the words of an example."""
         example, words, is_pos, ids = whole.example, words_of(whole.example), self.labels.kind == "pos", self.labels.ids
+        gold = [tag or "" for tag in word_tags(example, words, self.labels.kind)]
         if is_pos:
-            by_word = {span[:2]: span.label for span in example.spans or ()}
-            gold, best = [by_word.get(word, "") for word in words], whole.prediction["tags"]
+            best = whole.prediction["tags"]
         else:
-            gold = tag_words(example.spans or (), words)
-            best = tag_words([(span["start"], span["end"], span["label"]) for span in whole.prediction["spans"]], words)
+            best = tag_words(predicted_spans(whole.prediction), words)
             self.found[whole.row] = len(whole.prediction["spans"])
         forms = [example.text[start:end] for start, end in words]
         views = _views(forms)

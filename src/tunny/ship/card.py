@@ -14,7 +14,7 @@ from tunny.core.page import render
 from tunny.core.settings import dump_yaml
 from tunny.core.version import __version__, versions
 from tunny.data.find import HUB
-from tunny.data.labels import LabelSet, types_of
+from tunny.data.labels import LabelSet
 from tunny.data.settings import TOKEN_KINDS, EncodeSettings
 from tunny.data.survey import excerpt
 from tunny.evaluation.report import between, in_order, number
@@ -56,7 +56,7 @@ class About:
 
 def model_card(labels: LabelSet, about: About) -> str:
     """Return README.md."""
-    names = sorted(types_of(labels.names)) if labels.kind in ("ner", "chunk") else [] if labels.kind == "regress" else list(labels.names)
+    names = [] if labels.kind == "regress" else sorted(labels.in_data) if labels.kind in ("ner", "chunk") else labels.in_data
     decisive = next((name for name in ("test", *about.evaluations) if name in about.evaluations), None)
     shown = {
         "head": dump_yaml(_head(labels.kind, about, decisive), leaves_inline=True), "title": _TITLES[labels.kind], "version": __version__, "versions": versions(),

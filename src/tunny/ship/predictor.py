@@ -13,6 +13,7 @@ from tunny.core.files import digest_file
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.example import Example
+from tunny.data.settings import DataSettings
 from tunny.engine.backend import choose_backend
 from tunny.engine.compute import Compute, choose_compute
 from tunny.engine.onnx import OnnxModel
@@ -54,6 +55,10 @@ class Predictor:
         """Yield every example with its answer, in order and in constant memory."""
         chunks = encode_chunks(examples, self.encoder, self.task, audit or Audit())
         return predict(self.model, self.task, chunks, self.compute)
+
+    def reading(self, given: DataSettings) -> DataSettings:
+        """Return how data is read for this model: as in its training, overruled by what is given now."""
+        return self.facts.data.model_copy(update=given.model_dump(exclude_unset=True))
 
     def exported(self, file: Path) -> "Predictor":
         """Return the same with an exported model in place of this one."""

@@ -64,7 +64,7 @@ def trim(
     loaded = load_tokenizer(ModelSettings(name=name))
     engine = (engine or EngineSettings()).model_copy(update={"variant": "torch"})  # exported ones have the whole vocabulary
     predictor = load(loaded.source, engine=engine, task=task)
-    settings = predictor.facts.data.model_copy(update=columns.model_dump(exclude_unset=True))
+    settings = predictor.reading(columns)
     kind, source = predictor.task.labels.kind, Path(loaded.source)
 
     def examples() -> Iterator[Example]:
