@@ -22,16 +22,15 @@ from tunny.core.version import versions
 from tunny.data.audit import Audit
 from tunny.data.example import Example
 from tunny.data.find import find_files, require_other_file
-from tunny.data.labels import given_names, types_of
+from tunny.data.labels import given_names
 from tunny.data.prepare import Split, encode_splits, read_splits
 from tunny.data.read import read
 from tunny.data.settings import DataSettings
-from tunny.evaluation.folder import About, evaluate_to, require_own
+from tunny.evaluation.folder import About, evaluate_to, require_own, say_scores
 from tunny.evaluation.layouts import check_layout
 from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.score import Scores, score
-from tunny.run import say_scores
 from tunny.ship.bench import TOGETHER, measure
 from tunny.ship.export import Exporter, of_every_length, packages
 from tunny.ship.folder import MANIFEST, VARIANTS
@@ -50,7 +49,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
     with watch_signals():
         predictor = load(model, engine=given.engine, task=given.task)
         check_layout(layout, predictor.task.labels.kind)
-        settings = _columns(predictor, given.data)
+        settings = predictor.reading(given.data)
         split = _read_for(predictor, data, settings)
         about = About(
             ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
@@ -66,19 +65,14 @@ def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> 
     labels = predictor.task.labels
     dataset = read_splits({"data": data}, {"data": settings}, labels.kind, labels)
     split = encode_splits(dataset, predictor.encoder).splits["data"]
-    types = types_of(labels.names) if labels.kind in ("ner", "chunk") else labels.names
+    known = labels.in_data
     for name, count in split.label_counts.items():
-        if labels.kind != "regress" and name not in types:
+        if labels.kind != "regress" and name not in known:
             split.audit.event("labels the model does not know", name, f"{count} times; counted as errors")
     split.audit.add(dataset.audit)
     for line in split.audit.told("data"):
         say(line)
     return split
-
-
-def _columns(predictor: Predictor, given: DataSettings) -> DataSettings:
-    """Return the reading settings of the training, overruled by those given now."""
-    return predictor.facts.data.model_copy(update=given.model_dump(exclude_unset=True))
 
 
 def predict(model: str, source: str, out: str, to: str | None, given: FileSettings) -> int:
@@ -89,7 +83,7 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
         require_other_file(out, path)
         predictor = load(model, engine=given.engine, task=given.task)
         audit = Audit()
-        settings = _columns(predictor, given.data)
+        settings = predictor.reading(given.data)
         examples = read([path], settings, predictor.task.labels.kind, audit, names=given_names(settings), labels_needed=False)
         answered = progress(predictor.answers(examples, audit), "predicting", unit="texts")
         answers = ((example, answer.prediction) for example, answer in answered)
@@ -220,7 +214,7 @@ def _open(
     if not data:
         with SAMPLE.open(encoding="utf-8", newline="") as file:
             return folder, reference, [Example(row["id"], row["text"]) for row in csv.DictReader(file)], None
-    split, metric = _read_for(reference, list(data), _columns(reference, given.data)), reference.task.metric
+    split, metric = _read_for(reference, list(data), reference.reading(given.data)), reference.task.metric
 
     def scored(predictor: Predictor) -> float:
         found = score(predictor.model, predictor.task, encoded_chunks(split), predictor.compute).metrics[metric]

@@ -1,4 +1,4 @@
-"""The composition root: one function a command, each a short story. The only file that knows every room."""
+"""Preparing and training, each a short story: the composition root, which knows every room."""
 
 import platform
 import tempfile
@@ -27,9 +27,9 @@ from tunny.engine.ceiling import Ceiling
 from tunny.engine.compute import Compute, choose_compute
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
-from tunny.evaluation.folder import About, evaluate_to, tune
+from tunny.evaluation.folder import About, evaluate_to, say_scores, tune
 from tunny.evaluation.predict import encoded_chunks
-from tunny.evaluation.report import beside_teacher, number
+from tunny.evaluation.report import beside_teacher
 from tunny.evaluation.score import Scores, score
 from tunny.metrics.sums import Table
 from tunny.ship.about import gather
@@ -305,12 +305,6 @@ def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> d
         "curves": {"series": logged(folder), "best_step": best_step}, "settings": saved_yaml(resolved), "environment": versions(),
         "reproduce": [f"tunny train {folder / CONFIG} --output_dir another-folder"],
     }  # fmt: skip
-
-
-def say_scores(name: str, scores: Scores, report: Path) -> None:
-    """Print the metrics of an evaluation, and where its report is."""
-    say(f"{name}: " + "  ".join(f"{metric} {number(value)}" for metric, value in scores.metrics.items()))
-    say(f"report: {report}")
 
 
 def machine() -> dict[str, Any]:

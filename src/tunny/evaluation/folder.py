@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from tunny.core.console import say
 from tunny.core.errors import RunError
 from tunny.core.files import new_folder, write_json, write_text
 from tunny.core.page import render
@@ -103,6 +104,12 @@ def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chu
         for name, drawn in plots(shown).items():
             write_text(temporary / "plots" / name, drawn)
     return scores
+
+
+def say_scores(name: str, scores: Scores, report: Path) -> None:
+    """Print the metrics of an evaluation, and where its report is."""
+    say(f"{name}: " + "  ".join(f"{metric} {number(value)}" for metric, value in scores.metrics.items()))
+    say(f"report: {report}")
 
 
 def tune(
