@@ -121,21 +121,21 @@ def tag_words(
     if not spans:
         return ["O"] * len(words)
     audit = audit or _UNHEARD
+    audit.take(unit, len(spans))
     starts, ends = [start for start, _ in words], [end for _, end in words]
     found: list[WordSpan] = []
     for start, end, label in spans:
         first, last = bisect_right(ends, start), bisect_left(starts, end) - 1
-        shown = f"{start}-{end} ({label})"
-        audit.take(unit)
         if first > last:
-            audit.drop(unit, "spans without words", where, f"{shown} touches no word")
+            audit.drop(unit, "spans without words", where, f"{start}-{end} ({label}) touches no word")
         elif found and first <= found[-1].last:
-            audit.drop(unit, "spans inside one word", where, f"{shown} begins in a word that belongs to the span before")
+            audit.drop(unit, "spans inside one word", where, f"{start}-{end} ({label}) begins in a word that belongs to the span before")
         else:
             found.append(WordSpan(first, last, label))
-            audit.give(unit)
-            if (starts[first], ends[last]) != (start, end):
-                audit.repair(unit, "spans snapped to words", where, f"{shown} begins or ends inside a word; the whole word is taken")
+            if starts[first] != start or ends[last] != end:
+                why = f"{start}-{end} ({label}) begins or ends inside a word; the whole word is taken"
+                audit.repair(unit, "spans snapped to words", where, why)
+    audit.give(unit, len(found))
     return spans_to_tags(found, len(words))
 
 

@@ -26,4 +26,4 @@ def words_of(example: Example) -> tuple[tuple[int, int], ...]:
 @lru_cache(maxsize=16)  # an example's words are asked for several times in a row
 def find_words(text: str) -> tuple[tuple[int, int], ...]:
     """Return the character ranges of the words of a text, in order, without overlaps."""
-    return tuple(match.span() for match in (_ASCII_WORD if text.isascii() else _WORD).finditer(text))
+    return tuple([match.span() for match in (_ASCII_WORD if text.isascii() else _WORD).finditer(text)])

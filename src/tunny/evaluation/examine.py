@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tunny.data.example import Example
+from tunny.data.example import Example, Span
 from tunny.data.words import words_of
 from tunny.metrics.spans import pairs
 from tunny.metrics.sums import Cell, Counts
@@ -30,19 +30,11 @@ WHOLE = -1  # in place of a character: the whole text is meant
 SIZES = {"text": (10, 20, 40, 80), "entity": (1, 2, 4)}  # words at which slices end
 
 
-class Mark(NamedTuple):
-    """A label and where it stands."""
-
-    start: int
-    end: int
-    label: str
-
-
 class Outcome(NamedTuple):
     """A gold label beside what was answered in its place, and how sure the model was of that."""
 
-    gold: Mark | None
-    predicted: Mark | None
+    gold: Span | None
+    predicted: Span | None
     score: float
 
     @property
@@ -68,20 +60,19 @@ def outcomes(example: Example, answer: Answer, names: Sequence[str]) -> Iterator
             gold = {(span.start, span.end): span.label for span in example.spans}
             for word, tag, sure in zip(words, prediction["tags"], answer.scores.tolist(), strict=True):
                 if word in gold:
-                    yield Outcome(Mark(*word, gold[word]), Mark(*word, tag), sure)
+                    yield Outcome(Span(*word, gold[word]), Span(*word, tag), sure)
             return
         scores = {(span["start"], span["end"]): span["score"] for span in prediction["spans"]}
         for one, other in pairs(example.spans, predicted_spans(prediction)):
-            sure = scores[other[:2]] if other else _around(answer, words, one)
-            yield Outcome(one and Mark(*one), other and Mark(*other), sure)
+            yield Outcome(one, other, scores[other[:2]] if other else _around(answer, words, one))
     elif "labels" in prediction:
         given, gold_labels = {one["label"]: one["score"] for one in prediction["labels"]}, set(example.labels or ())
         for label in sorted(gold_labels | set(given)) if example.labels is not None else ():
-            mark = Mark(WHOLE, WHOLE, label)
+            mark = Span(WHOLE, WHOLE, label)
             belief = float(answer.scores[names.index(label)]) if label in names else 0.0
             yield Outcome(mark if label in gold_labels else None, mark if label in given else None, given.get(label, 1 - belief))
     elif "label" in prediction and example.labels:
-        yield Outcome(Mark(WHOLE, WHOLE, example.labels[0]), Mark(WHOLE, WHOLE, prediction["label"]), prediction["score"])
+        yield Outcome(Span(WHOLE, WHOLE, example.labels[0]), Span(WHOLE, WHOLE, prediction["label"]), prediction["score"])
 
 
 def _around(answer: Answer, words: Sequence[tuple[int, int]], span: Any) -> float:
@@ -109,7 +100,7 @@ class Examination:
     def look(self, example: Example, answer: Answer) -> Counts:
         """Take in one answered example; return the cells of its slices."""
         about = list(self._slices(example))
-        cells: dict[Cell, float] = defaultdict(float, {("slice", *one, "examples"): 1.0 for one in about})
+        cells: defaultdict[Cell, float] = defaultdict(int, {("slice", *one, "examples"): 1 for one in about})
         half = zlib.crc32((example.document or example.id).encode()) & 1
         if example.labels is not None:
             self.label_half.append(half)
@@ -126,11 +117,11 @@ class Examination:
             if kind:
                 self.errors[kind] += 1
                 self._push(sure, example, kind, gold, predicted)
-            sides = [(gold, "gold"), (predicted, "predicted")] if kind else [(gold, "gold"), (gold, "predicted"), (gold, "right")]
-            for mark, what in sides:
+            for mark, whats in ((gold, ("gold",)), (predicted, ("predicted",))) if kind else ((gold, ("gold", "predicted", "right")),):
                 if mark is not None:
                     for name, value in (*about, *self._of_mark(example, mark, near)):
-                        cells["slice", name, value, what] += 1
+                        for what in whats:
+                            cells["slice", name, value, what] += 1
         if "value" in answer.prediction and example.score is not None:
             for name, value in about:
                 cells["slice", name, value, "error"] += (answer.prediction["value"] - example.score) ** 2
@@ -153,7 +144,7 @@ class Examination:
                     seen.add(str(value))
                 yield name, str(value) if str(value) in seen else "others"
 
-    def _of_mark(self, example: Example, mark: Mark, near: Collection[int] | None) -> Iterator[tuple[str, str]]:
+    def _of_mark(self, example: Example, mark: Span, near: Collection[int] | None) -> Iterator[tuple[str, str]]:
         """Yield the slices that a label with a place is in."""
         if mark.start != WHOLE:
             form = example.text[mark.start : mark.end]
@@ -166,9 +157,9 @@ class Examination:
     def _far(self, example: Example, answer: Answer) -> None:
         value, gold = float(answer.prediction["value"]), float(example.score or 0.0)
         self.errors["distance"] += 1
-        self._push(abs(value - gold), example, "distance", Mark(WHOLE, WHOLE, f"{gold:g}"), Mark(WHOLE, WHOLE, f"{value:.3g}"))
+        self._push(abs(value - gold), example, "distance", Span(WHOLE, WHOLE, f"{gold:g}"), Span(WHOLE, WHOLE, f"{value:.3g}"))
 
-    def _push(self, sure: float, example: Example, kind: str, gold: Mark | None, predicted: Mark | None) -> None:
+    def _push(self, sure: float, example: Example, kind: str, gold: Span | None, predicted: Span | None) -> None:
         entry = (sure, -next(self._number))
         if len(self._worst) == LISTED and entry < self._worst[0][:2]:
             return
@@ -195,7 +186,7 @@ def _sized(size: int, ends: tuple[int, ...]) -> str:
     return f"{low} to {high} words" if low < high else f"{high} word{'s' * (high > 1)}"
 
 
-def _excerpt(example: Example, gold: Mark | None, predicted: Mark | None) -> dict[str, Any]:
+def _excerpt(example: Example, gold: Span | None, predicted: Span | None) -> dict[str, Any]:
     """Return the part of the text around the marks, with the marks moved to places in it."""
     placed = [mark for mark in (gold, predicted) if mark is not None and mark.start != WHOLE]
     low = max(0, min((mark.start for mark in placed), default=0) - AROUND)

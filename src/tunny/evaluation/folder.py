@@ -135,8 +135,8 @@ def tune(
 
 def _gold(example: Example) -> dict[str, Any]:
     """Return the gold labels of an example, with what scoring them again needs."""
-    known = {"document": example.document, "words": example.words, "labels": example.labels, "score": example.score, "spans": example.spans}
-    return {"id": example.id, **{name: value for name, value in known.items() if value is not None}}
+    names = ("id", "document", "words", "labels", "score", "spans")
+    return {name: value for name in names if (value := getattr(example, name)) is not None}
 
 
 def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dict[str, Any]:

@@ -5,18 +5,18 @@ stand the four schemes of SemEval-2013 (Segura-Bedmar et al., task 9.1): strict,
 prediction takes the gold span that it equals, else the first free one that it overlaps; each gold span is taken once.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tunny.metrics.sums import Cell, Floats, Sums
 
 Key = tuple[int, int, str]  # start, end, label
-Pair = tuple[Key | None, Key | None]  # gold and predicted, of which one may be missing
+One = TypeVar("One", bound=Key)
 
 SCHEMES = ("strict", "exact", "partial", "type")
 OUTCOMES = ("correct", "incorrect", "partial", "missed", "spurious")
@@ -35,9 +35,9 @@ _LIKENESSES: tuple[Callable[[Key, Key], bool], ...] = (
 )
 
 
-def span_counts(gold: Sequence[Key], predicted: Sequence[Key]) -> Counter[Cell]:
+def span_counts(gold: Sequence[Key], predicted: Sequence[Key]) -> defaultdict[Cell, int]:
     """Return the outcomes of one text in each scheme, over all labels and with the spans of each label alone."""
-    counts: Counter[Cell] = Counter()
+    counts: defaultdict[Cell, int] = defaultdict(int)
     for cluster in _clusters(gold, predicted):
         for cell, number in _cluster_counts(*cluster):
             counts[cell] += number
@@ -48,7 +48,8 @@ def _clusters(gold: Sequence[Key], predicted: Sequence[Key]) -> Iterator[tuple[t
     """Yield gold and predicted spans that overlap one another, with offsets from the first of their characters on."""
     sides: tuple[list[Key], list[Key]] = ([], [])
     first = end = 0
-    for start, stop, label, side in sorted({*((*span, 0) for span in gold), *((*span, 1) for span in predicted)}):
+    marks = [(start, end, label, 0) for start, end, label in set(gold)] + [(start, end, label, 1) for start, end, label in set(predicted)]
+    for start, stop, label, side in sorted(marks):
         if start >= end:
             if end:
                 yield tuple(sides[0]), tuple(sides[1])
@@ -91,11 +92,11 @@ def _equal(scheme: str, gold: Key, predicted: Key) -> bool:
     return gold[2] == predicted[2] if scheme == "type" else gold[:2] == predicted[:2]
 
 
-def pairs(gold: Sequence[Key], predicted: Sequence[Key]) -> list[Pair]:
+def pairs(gold: Sequence[One], predicted: Sequence[One]) -> list[tuple[One | None, One | None]]:
     """Return each prediction with the gold span that it meant: the equal one, else of the same place, else of the same label and place
     in part, else one that it overlaps; then the gold spans that nothing meant.
     """
-    free, found = sorted(set(gold)), list[Pair]()
+    free, found = sorted(set(gold)), list[tuple[One | None, One | None]]()
     waiting = sorted(set(predicted)) if predicted else []
     if not free or not waiting or free == waiting:  # what most texts are like
         return list(zip_longest(free, waiting))

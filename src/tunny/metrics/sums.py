@@ -7,7 +7,9 @@ Letters: D documents, U rows that are kept (different documents), S cells.
 """
 
 from array import array
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +44,7 @@ class Table:
     """Counts by document; rows that name no document are documents of their own."""
 
     def __init__(self) -> None:
-        self.columns: dict[Cell, int] = {}
+        self.columns: defaultdict[Cell, int] = defaultdict(count().__next__)
         self.of_document = array("q")  # (D,) the row that holds its counts
         self._documents: dict[str, int] = {}
         self._rows: dict[tuple[tuple[int, float], ...], int] = {}
@@ -54,7 +56,7 @@ class Table:
     def add(self, counts: Counts, document: str | None = None) -> None:
         """Add what was counted in one example."""
         columns = self.columns
-        row = tuple(sorted([(columns.setdefault(cell, len(columns)), float(value)) for cell, value in counts.items() if value]))
+        row = tuple(sorted([(columns[cell], value) for cell, value in counts.items() if value]))
         if document is None or document not in self._documents:
             if document is not None:
                 self._documents[document] = len(self.of_document)

@@ -49,8 +49,8 @@ class TokenScorer:
         counts = span_counts(example.spans, predicted)
         tags = tag_words(example.spans, words)
         answers = tags if example.spans == tuple(predicted) else tag_words(predicted, words)
-        for pair, number in Counter(zip(tags, answers, strict=True)).items():
-            counts["tag", *pair] = number
+        for tag, answer in zip(tags, answers, strict=True):
+            counts["tag", tag, answer] += 1
         return counts
 
     def metrics(self, sums: Sums) -> Metrics:
