@@ -55,6 +55,18 @@ def distill(config: Config = None, resume: Resume = False, overwrite: Overwrite 
     seeds.train(load_config(config, _flags, {"distill": {}}), resume=resume, overwrite=overwrite)
 
 
+@app.command(context_settings={"allow_interspersed_args": False})
+def launch(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="a command of tunny with all it takes", show_default=False)],
+    processes: Annotated[int, typer.Option("-n", min=1, help="processes, on a machine with GPUs at most one a GPU")],
+    max_restarts: Annotated[int, typer.Option("--max-restarts", min=0, help="times that a training goes on after a process died")] = 0,
+) -> None:
+    """Run a command in several processes of this machine, which train together."""
+    from tunny.engine.launch import launch
+
+    raise typer.Exit(launch(processes, command, max_restarts))
+
+
 @app.command()
 def prepare(config: Config = None) -> None:
     """Read, audit and encode the data of a config without training."""
@@ -274,6 +286,8 @@ def take_overrides(arguments: list[str]) -> tuple[Flags, list[str]]:
     top = {"name", "output_dir", "seed", "task", "track", "config_path", "params"} - ({"seed"} if arguments[:1] == ["split"] else set())
     flags: Flags = []
     rest: list[str] = []
+    if arguments[:1] == ["launch"]:  # they belong to the command behind it
+        return flags, arguments
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)

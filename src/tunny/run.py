@@ -3,10 +3,12 @@
 import platform
 import tempfile
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tunny.config import Config, all_files, changed_settings, require_validation, saved_yaml, split_settings
@@ -25,6 +27,7 @@ from tunny.data.survey import surface_forms
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import Ceiling
 from tunny.engine.compute import Compute, choose_compute
+from tunny.engine.group import agreed, in_turn, restarted
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
 from tunny.evaluation.folder import About, evaluate_to, say_scores, tune
@@ -100,16 +103,21 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
     require_validation(resolved.settings)
     folder = Path(resolved.settings.output_dir)
     began = mark()
-    with watch_signals() as stop, locked(folder):
-        if not may_write(folder, resume, overwrite):
+    backend = choose_backend(resolved.settings.engine)
+    if restarted():  # by the launcher, after one of its processes died
+        resume, overwrite = True, False
+    with watch_signals() as stop, locked(folder) if backend.rank == 0 else nullcontext():
+        if not agreed(lambda: may_write(folder, resume, overwrite)):
             return folder
-        prepared = prepare(resolved)
-        backend = choose_backend(resolved.settings.engine)
+        prepared = in_turn(lambda: prepare(resolved))
         checkpoints = Checkpoints(folder / "checkpoints", resolved.settings.checkpoint.keep_last, _config_digest(resolved, prepared))
-        checkpoint = checkpoints.newest(changed(folder, resolved)) if resume else None
+        checkpoint = agreed(lambda: checkpoints.newest(changed(folder, resolved)) if resume else None)
         precision = _precision(resolved.settings, backend, checkpoint)
         job = make_job(folder, resolved, prepared, backend, precision, checkpoints, stop)
         push_to = resolved.settings.checkpoint.push
+        if backend.rank:
+            fit(job, checkpoint)
+            return folder
         if push_to is not None:
             hub.create(push_to, update=resume or overwrite)
         with disk_errors(folder):
@@ -120,6 +128,9 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
                 _begin(folder, resolved, prepared, checkpoint, resume)
                 with started([job.log, *job.trackers], resolved.written, checkpoint.progress.step if checkpoint else 0):
                     progress = fit(job, checkpoint)
+                if backend.sharded:  # the rest is for one process, which needs the model as a whole
+                    model, compute = _model(resolved, prepared, backend.device, precision)
+                    job = replace(job, model=model, work=replace(job.work, compute=compute))
                 _finish(folder, resolved, prepared, job, progress.best_step)
         manifest = read_json(folder / MANIFEST)
         best = {"best_step": progress.best_step, "best_metric": job.best_metric or None, "best": progress.best}
@@ -198,17 +209,14 @@ def make_job(
     checkpoints: Checkpoints, stop: StopRequest,
 ) -> Job:  # fmt: skip
     """Load the model and put everything that training needs together."""
-    config, dataset, distill = resolved.settings, prepared.dataset, resolved.settings.distill
+    config, dataset = resolved.settings, prepared.dataset
     rows = dataset.splits["train"].windows
     counts = label_counts(rows) if config.task.class_weights == "balanced" or config.task.sample_by_label else None
     task = make_task(config.task, dataset.labels, prepared.loaded.padding, counts)
-    model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed, distill)
+    model, compute = _model(resolved, prepared, backend.device, precision)
     lesson: Lesson = task
     if prepared.teacher:
         lesson, rows = prepared.teacher.lesson(task, model, dataset)
-    compute = choose_compute(model, backend.device, precision, padded=distill is not None and distill.losses.compare_layers)
-    if config.engine.gradient_checkpointing:
-        model.activation_checkpointing_enable()  # type: ignore[operator]
     scored = [split for name, split in dataset.splits.items() if name.startswith("validation")]
     names = {split.name: split.name.removeprefix("validation/") for split in scored}  # validation/f1, or NAME/f1
     metric = f"{names[scored[0].name]}/{config.train.metric_for_best or task.metric}" if scored else ""
@@ -230,7 +238,8 @@ def make_job(
                 warn(f"checkpoint.push: {error}. Training goes on.")
 
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
-    train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)  # files hold the whole vocabulary, so after their size
+    if not backend.sharded:
+        train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)  # files hold the whole vocabulary, so after their size
     return Job(
         Work(lesson, rows, config.seed, config.train, backend, compute), model,
         row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
@@ -239,6 +248,16 @@ def make_job(
         6.0 * sum(p.numel() for name, p in model.named_parameters() if depth_of(name) != 0),
         Ceiling(backend.device, precision), publish if config.checkpoint.push else None,
     )  # fmt: skip
+
+
+def _model(resolved: Resolved[Config], prepared: Prepared, device: torch.device, precision: Precision) -> tuple[nn.Module, Compute]:
+    """Load the model that learns, and choose how it computes."""
+    config, distill = resolved.settings, resolved.settings.distill
+    model = load_model(config.model, prepared.loaded, prepared.dataset.labels, device, config.seed, distill)
+    compute = choose_compute(model, device, precision, padded=distill is not None and distill.losses.compare_layers)
+    if config.engine.gradient_checkpointing:
+        model.activation_checkpointing_enable()  # type: ignore[operator]
+    return model, compute
 
 
 def _check_metric(task: Task, metric: str | None) -> None:
@@ -309,7 +328,5 @@ def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> d
 
 def machine() -> dict[str, Any]:
     """Return what kind of machine this is, without its name."""
-    import torch
-
     gpu = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
     return {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads(), "gpus": gpu}

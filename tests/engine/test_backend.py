@@ -13,7 +13,7 @@ no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine w
 
 
 def test_one_process_is_a_world_of_one():
-    assert (CPU.rank, CPU.world_size, CPU.sum(2.5)) == (0, 1, 2.5)
+    assert (CPU.rank, CPU.world_size, CPU.sum([2.5])) == (0, 1, [2.5])
 
 
 @no_gpu

@@ -7,8 +7,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tunny.core.errors import RunError
+from tunny.engine.backend import SingleProcess
 from tunny.training.checkpoint import Checkpoints, broken, needed_bytes
 from tunny.training.progress import Progress, Window
+
+BACKEND = SingleProcess(torch.device("cpu"))
 
 
 def layer_and_optimizer(seed=0):
@@ -33,7 +36,7 @@ def saver(tmp_path):
     def save(step, best_step=None):
         with torch.no_grad():
             layer.weight.fill_(float(step))
-        checkpoints.save(Progress(step=step, best_step=best_step), "fp32", layer.state_dict(), layer, optimizer)
+        checkpoints.save(Progress(step=step, best_step=best_step), "fp32", BACKEND, layer, optimizer)
         return checkpoints
 
     return save
@@ -42,9 +45,11 @@ def saver(tmp_path):
 def test_weights_and_optimizer_come_back_bit_for_bit(tmp_path):
     layer, optimizer = layer_and_optimizer()
     take_step(layer, optimizer)
-    Checkpoints(tmp_path / "c", 2, "x").save(Progress(step=1), "fp32", layer.state_dict(), layer, optimizer)
+    Checkpoints(tmp_path / "c", 2, "x").save(Progress(step=1), "fp32", BACKEND, layer, optimizer)
     other, other_optimizer = layer_and_optimizer(seed=1)
-    Checkpoints(tmp_path / "c", 2, "x").newest().load(other, other_optimizer)
+    found = Checkpoints(tmp_path / "c", 2, "x").newest()
+    found.load_model(other)
+    found.load_optimizer(BACKEND, other, other_optimizer)
     for _ in range(3):
         take_step(layer, optimizer)
         take_step(other, other_optimizer)
@@ -56,9 +61,9 @@ def test_progress_comes_back_as_it_was(tmp_path):
     layer, optimizer = layer_and_optimizer()
     progress = Progress(7, 1, 3, 0.5, 4, 1, 2, 1024.0, 12.5, Window(1.25, 10.0, 4, 99, 0.5), True)
     Checkpoints(tmp_path / "c", 2, "x").save(
-        Progress(step=4, best_step=4, best=0.5), "bf16", layer.state_dict(), layer, optimizer
+        Progress(step=4, best_step=4, best=0.5), "bf16", BACKEND, layer, optimizer
     )  # fmt: skip
-    Checkpoints(tmp_path / "c", 2, "x").save(progress, "bf16", layer.state_dict(), layer, optimizer)
+    Checkpoints(tmp_path / "c", 2, "x").save(progress, "bf16", BACKEND, layer, optimizer)
     found = Checkpoints(tmp_path / "c", 2, "x").newest()
     assert (found.progress, found.precision) == (progress, "bf16")
 

@@ -16,14 +16,21 @@ from tunny.core.errors import Stopped, TunnyError
 T = TypeVar("T")
 
 _copies: list[TextIO] = []
+_silent: list[bool] = []
 _said: list[str] = []
 _display: list[Any] = []  # what draws the bars, while there are any: a terminal has one place for all
 
 
 def say(message: str = "") -> None:
     """Print one line for the user and copy it to the run's log."""
-    print(message, file=sys.stderr, flush=True)
+    if not _silent:
+        print(message, file=sys.stderr, flush=True)
     _keep(message)
+
+
+def silence() -> None:
+    """Say nothing from now on but errors: another process of this training speaks for all."""
+    _silent.append(True)
 
 
 def _keep(message: str) -> None:
@@ -65,7 +72,7 @@ def copy_to(path: Path, since: int) -> Iterator[None]:
 
 def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: str = "items") -> Iterator[T]:
     """Yield the items, showing how many are done and at what rate."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _silent:
         with bar(what, total) as shown:
             for item in items:
                 yield item
@@ -111,7 +118,7 @@ class Bar:
 @contextlib.contextmanager
 def bar(what: str, total: int | None, done: int = 0) -> Iterator[Bar]:
     """Show a bar while the block runs, below those that are shown already; on a terminal only."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or _silent:
         yield Bar(None, None)
         return
     from rich.console import Console

@@ -8,6 +8,7 @@ TunnyError            1  our fault
     HubError             the Hub: a name, a token, the network
     RunError             a run folder, a checkpoint, the disk
     TrainingFailed       the loss is not finite, or memory does not suffice
+    OtherRankFailed      another process of the training failed, and says why
 Stopped         130, 143  a signal, after saving; no Exception
 """
 
@@ -50,6 +51,10 @@ class RunError(UserError):
 
 class TrainingFailed(UserError):
     """Training cannot go on: a loss that is not finite, or no memory for a single row."""
+
+
+class OtherRankFailed(UserError):
+    """Another process of this training failed; its own message says why."""
 
 
 class Stopped(BaseException):

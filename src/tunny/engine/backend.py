@@ -1,98 +1,123 @@
-"""Where training runs. A backend knows ranks and devices; the loop does not. One process is a world of one."""
+"""Where training runs. A backend knows ranks and devices; the loop does not. One process is a world of one.
+
+Gradients of a step are summed over ranks, not averaged: the loss is divided by the targets of all of them beforehand.
+"""
 
 import contextlib
 import ctypes
+import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from tunny.core.console import choice
 from tunny.core.errors import ConfigError
+from tunny.engine.group import World, join, world_of
 from tunny.engine.settings import EngineSettings
 
-
-class Backend(Protocol):
-    """What the loop asks of the place it runs in."""
-
-    rank: int
-    world_size: int
-    device: torch.device
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Return the model as it is to be called; before the optimizer is made."""
-
-    def hold_sync(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Return a context in which gradients are not exchanged (all micro-batches but the last)."""
-
-    def sum(self, value: float) -> float:
-        """Return the sum of a number over all ranks."""
-
-    def clip(self, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
-        """Have the optimizer's next step clip gradients by their global norm; return the norm before."""
-
-    def full_state(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return the whole state of a model on the CPU."""
+T = TypeVar("T")
 
 
 class SingleProcess:
-    """A world of one rank on one device."""
+    """A world of one rank on one device; the other backends are this with more ranks."""
 
     rank = 0
     world_size = 1
+    sharded = False  # whether each rank holds a part of the weights only
 
     def __init__(self, device: torch.device):
         self.device = device
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Move the model to the device."""
+        """Return the model as it is to be called, on the device; before the optimizer is made."""
         return model.to(self.device)
 
+    def bare(self, model: nn.Module) -> nn.Module:
+        """Return a wrapped model under the names that its parameters have elsewhere."""
+        return model
+
     def hold_sync(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Do nothing: there is nobody to exchange with."""
+        """Return a context in which gradients are not exchanged (all micro-batches but the last)."""
         return nullcontext()
 
-    def sum(self, value: float) -> float:
-        """Return the value."""
-        return value
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Return the sums of numbers over all ranks."""
+        return list(values)
+
+    def gather(self, value: T) -> list[T]:
+        """Return what each rank gave, on all ranks."""
+        return [value]
 
     def clip(self, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
-        """Clip by the global 2-norm; on a CPU the fused optimizer divides in its own pass over the gradients."""
+        """Clip gradients by their global 2-norm and return the norm before; on a CPU the fused optimizer divides, in its own pass."""
         gradients = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
-        if self.device.type == "cpu" and getattr(optimizer, "_step_supports_amp_scaling", False):
+        if self.device.type == "cpu" and not self.sharded and getattr(optimizer, "_step_supports_amp_scaling", False):
             norm = torch.stack([gradient.flatten().dot(gradient.flatten()) for gradient in gradients]).sum().sqrt()
             optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
             return norm
         norm = torch.nn.utils.get_total_norm(gradients)
         torch.nn.utils.clip_grads_with_norm_([one for group in optimizer.param_groups for one in group["params"]], max_norm, norm)
-        return norm
+        return self.whole(norm)
 
-    def full_state(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return everything that `state_dict` names on the CPU; of a model there, its own tensors."""
-        return {name: tensor.detach().to("cpu").contiguous() for name, tensor in model.state_dict().items()}
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of a model or an optimizer, of which a rank may hold a part, as it is on one; all ranks must ask for it."""
+        return tensor.detach()
+
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """Return this rank's part of a whole tensor, divided as `like` is."""
+        return tensor.to(like.device)
 
 
 def choose_backend(settings: EngineSettings) -> SingleProcess:
-    """Return the backend that the settings ask for, and say why."""
-    if settings.device == "auto":
+    """Return the backend that the settings and the launcher ask for, and say why; of several processes this meets the others."""
+    world = world_of(os.environ)
+    if world.size == 1 and settings.strategy in ("ddp", "fsdp"):
+        raise ConfigError(f"engine.strategy: {settings.strategy} needs several processes. Start with: tunny launch -n 2 train CONFIG")
+    if world.size > 1 and settings.strategy == "single":
+        raise ConfigError(f"engine.strategy: single is for one process, and {world.size} were started. Set it to auto, ddp or fsdp.")
+    device = _choose_device(settings.device, world)
+    if world.size == 1:
+        return SingleProcess(device)
+    if settings.strategy == "fsdp" and settings.precision == "fp16":
+        raise ConfigError("engine.precision: fp16 is not for engine.strategy fsdp; choose bf16 or fp32, or the strategy ddp")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    from tunny.engine.many import DataParallel, FullySharded  # loads for most of a second
+
+    join(world, "nccl" if device.type == "cuda" else "gloo")
+    chosen = FullySharded if settings.strategy == "fsdp" else DataParallel
+    choice("strategy", "fsdp" if chosen is FullySharded else "ddp", f"{world.size} processes")
+    return chosen(device, world)
+
+
+def _choose_device(wanted: str, world: World) -> torch.device:
+    if wanted == "auto":
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         reason = "a GPU is there" if device.type == "cuda" else f"no GPU is there; {torch.get_num_threads()} threads"
     else:
         try:
-            device, reason = torch.device(settings.device), "engine.device"
+            device, reason = torch.device(wanted), "engine.device"
         except RuntimeError as error:
-            raise _unknown_device(settings.device) from error
+            raise _unknown_device(wanted) from error
         if device.type not in ("cpu", "cuda"):
-            raise _unknown_device(settings.device)
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise _unknown_device(wanted)
+    if device.type == "cuda" and world.size > 1:
+        if device.index is not None:
             raise ConfigError(
-                f"engine.device: {device} was asked for, but torch sees {torch.cuda.device_count()} GPUs. Set engine.device: cpu or auto."
+                f"engine.device: {device} is one GPU, and {world.size} processes were started. Set engine.device: cuda or auto."
             )
+        device = torch.device("cuda", world.local_rank)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"engine.device: {device} was asked for, but torch sees {torch.cuda.device_count()} GPUs. Set engine.device: cpu or auto."
+        )
     choice("device", device, reason)
     if device.type == "cpu":
         _keep_freed_memory()
-    return SingleProcess(device)
+    return device
 
 
 def runs_aside(device: torch.device) -> bool:

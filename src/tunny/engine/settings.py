@@ -10,7 +10,10 @@ from tunny.core.settings import Settings
 class EngineSettings(Settings):
     """Device, precision and memory."""
 
-    strategy: Literal["auto", "single"] = Field("auto", description="how many processes train together; single: one")
+    strategy: Literal["auto", "single", "ddp", "fsdp"] = Field(
+        "auto",
+        description="how processes started together train: ddp, each with the whole model; fsdp, each with a part; auto: ddp, or single",
+    )
     device: str = Field("auto", description="auto, cpu, cuda, or cuda:N")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="of matrix products; weights stay fp32. auto: bf16 where the hardware multiplies it fast"

@@ -9,7 +9,6 @@ checkpoint stands alone and old ones can go at any time. A broken one is named a
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from tunny.core.console import warn
 from tunny.core.errors import RunError
 from tunny.core.files import digest_file, dump_json, new_folder, read_json, remove_unfinished
+from tunny.engine.backend import SingleProcess
 from tunny.training.progress import Progress
 
 FORMAT_VERSION = 1
@@ -42,10 +42,18 @@ class Checkpoint:
     config: str  # digest of the settings that decide the result
     precision: str
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Put weights and optimizer state back."""
+    def load_model(self, model: nn.Module) -> None:
+        """Put the weights back into a model that is not wrapped yet."""
         model.load_state_dict(load_file(self.folder / MODEL))
-        _load_optimizer(model, optimizer, load_file(self.folder / OPTIMIZER))
+
+    def load_optimizer(self, backend: SingleProcess, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Put the optimizer's state back, of a rank its part."""
+        parameters = dict(backend.bare(model).named_parameters())
+        for joint, value in load_file(self.folder / OPTIMIZER).items():
+            name, _, key = joint.rpartition("|")
+            parameter = parameters[name]
+            kept = key == "step" and parameter.device.type == "cpu"
+            optimizer.state[parameter][key] = value if kept else backend.part(value, parameter)
 
 
 class Checkpoints:
@@ -56,16 +64,19 @@ class Checkpoints:
         self.keep_last = keep_last
         self.config = config
 
-    def save(
-        self, progress: Progress, precision: str, state: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> None:
-        """Write the checkpoint of `progress.step`, then remove those that are too old."""
+    def save(self, progress: Progress, precision: str, backend: SingleProcess, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Write the checkpoint of `progress.step`, then remove those that are too old; rank 0 writes what all ranks hold together."""
+        bare = backend.bare(model)
+        state = {name: backend.whole(tensor).to("cpu").contiguous() for name, tensor in bare.state_dict().items()}
+        moments = _optimizer_state(backend, bare, optimizer)
+        if backend.rank:
+            return
         self.folder.mkdir(exist_ok=True)
         target = self.folder / f"step-{progress.step}"
         former = self.steps()
         with new_folder(target, replace=True) as temporary:
-            save_file(dict(state), temporary / MODEL)
-            save_file(_optimizer_state(model, optimizer), temporary / OPTIMIZER)
+            save_file(state, temporary / MODEL)
+            save_file(moments, temporary / OPTIMIZER)
             if progress.best_step == progress.step:
                 _link(temporary / MODEL, temporary / BEST)
             elif progress.best_step is not None:
@@ -162,19 +173,11 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_state(backend: SingleProcess, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimizer's tensors as `parameter name|state name`; safetensors holds no nesting."""
     state = optimizer.state
     return {
-        f"{name}|{key}": value.detach().to("cpu").contiguous().clone()
+        f"{name}|{key}": backend.whole(value).to("cpu").contiguous().clone()
         for name, parameter in model.named_parameters()
         for key, value in state.get(parameter, {}).items()
     }
-
-
-def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
-    parameters = dict(model.named_parameters())
-    for joint, value in saved.items():
-        name, _, key = joint.rpartition("|")
-        parameter = parameters[name]
-        optimizer.state[parameter][key] = value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from signal import SIGTERM
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,10 +65,12 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
     """Train to the end and return where it ended; the weights of the best model are in the newest checkpoint."""
     work, settings = job.work, job.work.settings
     progress = resume.progress if resume is not None else Progress()
+    if resume is not None:
+        resume.load_model(job.model)
     learner = make_learner(work.backend.wrap(job.model), settings, work.compute.precision, progress.loss_scale)
     follow(job.model, learner.optimizer)
     if resume is not None:
-        resume.load(learner.model, learner.optimizer)
+        resume.load_optimizer(work.backend, learner.model, learner.optimizer)
     overlaps = runs_aside(work.backend.device)
     pending: list[Taken] = []  # steps whose losses are still on the device
 
@@ -85,14 +88,14 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
             mark = time.monotonic()
             for step, batches in ahead(collate, coming) if overlaps else map(collate, coming):
                 rate = set_rate(learner.optimizer, rate_factor(progress.step, job.total_steps, settings))
-                pending.append(take_step(work, learner, step, batches, progress.step, limit()))
+                pending.append(take_step(work, learner, step, batches, progress.step, limit(), job.stop.signum is not None))
                 progress = _counted(progress, pending[-1], len(step.rows), len(steps))
                 shown.advance()
                 last = progress.step_in_epoch == 0 or progress.step == job.total_steps
                 validating = last or _due(progress.step, settings.evaluate_every_steps)
                 logging = validating or _due(progress.step, settings.log_every_steps)
-                stopping = job.stop.signum
-                saving = validating or stopping is not None or _due(progress.step, job.checkpoint.every_steps)
+                stopping = pending[-1].stop if work.backend.world_size > 1 else job.stop.signum is not None  # ranks stop together
+                saving = validating or stopping or _due(progress.step, job.checkpoint.every_steps)
                 if overlaps and not (logging or saving):
                     continue
                 loss, norm = settle(work, pending)
@@ -113,13 +116,16 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                     _log(job, shown, values, per_label, progress, len(steps))
                 if saving:
                     saved = replace(progress, loss_scale=learner.loss_scale)
-                    job.checkpoints.save(
-                        saved, work.compute.precision.name, work.backend.full_state(learner.model), learner.model, learner.optimizer
-                    )
-                    if job.publish is not None and progress.best_step in (None, progress.step) and not (progress.done or stopping):
+                    job.checkpoints.save(saved, work.compute.precision.name, work.backend, learner.model, learner.optimizer)
+                    if (
+                        job.publish is not None
+                        and work.backend.rank == 0
+                        and progress.best_step in (None, progress.step)
+                        and not (progress.done or stopping)
+                    ):
                         job.publish(progress)
-                if stopping is not None:
-                    raise Stopped(stopping, f"stopped by a signal; saved at step {progress.step}. Go on with --resume.")
+                if stopping:
+                    raise Stopped(job.stop.signum or SIGTERM, f"stopped by a signal; saved at step {progress.step}. Go on with --resume.")
                 if last or progress.done:
                     break
                 mark = time.monotonic()
@@ -186,6 +192,8 @@ def better(score: float, than: float, metric: str) -> bool:
 
 def _log(job: Job, shown: Bar, values: Metrics, per_label: PerLabel, progress: Progress, steps_per_epoch: int) -> None:
     """Hand what was found to the log file and the trackers, and show it: a line, of a validation a row of a table on a terminal."""
+    if job.work.backend.rank:
+        return
     epoch = progress.epoch + progress.step_in_epoch / steps_per_epoch
     line = {"epoch": round(epoch, 4), "time": round(progress.seconds, 3), **values}
     job.log.log(line, progress.step, per_label)

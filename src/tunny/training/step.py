@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from tunny.core.console import warn
 from tunny.core.errors import TrainingFailed
 from tunny.data.plan import Step
 from tunny.data.store import WindowStore
-from tunny.engine.backend import Backend, is_out_of_memory
+from tunny.engine.backend import SingleProcess, is_out_of_memory
 from tunny.engine.compute import Compute
 from tunny.tasks.base import Batch, Lesson
 from tunny.training.optimizer import Learner
@@ -28,7 +28,17 @@ from tunny.training.settings import TrainSettings
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-Batches = list[tuple[int, Batch]]  # each with its number in the global batch
+
+
+class MicroBatch(NamedTuple):
+    """What goes through the model at once."""
+
+    number: int  # in the global batch
+    batch: Batch
+    counts: bool  # whether anything is learnt of it
+
+
+Batches = list[MicroBatch]
 
 
 @dataclass(frozen=True)
@@ -39,13 +49,16 @@ class Work:
     rows: WindowStore
     seed: int
     settings: TrainSettings
-    backend: Backend
+    backend: SingleProcess
     compute: Compute
 
     def batches(self, step: Step, limit: int | None) -> Batches:
-        """Collate this rank's micro-batches, none above `limit` rows."""
+        """Collate this rank's micro-batches, none above `limit` rows. One without rows has a row that does not count: all ranks must
+        go through the model equally often.
+        """
         micro = step.micro_batches(limit or len(step.rows), self.backend.rank, self.backend.world_size)
-        return [(at, self.task.batch([self.rows[int(row)] for row in rows])) for at, rows in micro if len(rows)]
+        parts = [(at, rows if len(rows) else step.rows[:1], len(rows) > 0) for at, rows in micro]
+        return [MicroBatch(at, self.task.batch([self.rows[int(row)] for row in rows]), counts) for at, rows, counts in parts]
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,7 @@ class Taken:
     tokens: int
     slots: int  # tokens with padding
     limit: int | None  # most rows of a micro-batch, after memory ran out
+    stop: bool  # whether a signal had asked any rank to stop before it
 
 
 def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
@@ -74,20 +88,26 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
             yield waiting.result()
 
 
-def take_step(work: Work, learner: Learner, step: Step, batches: Batches, number: int, limit: int | None) -> Taken:
-    """Take optimizer step `number` (from 0); halve the micro-batches where memory runs out."""
+def take_step(work: Work, learner: Learner, step: Step, batches: Batches, number: int, limit: int | None, stop: bool = False) -> Taken:
+    """Take optimizer step `number` (from 0); one process halves the micro-batches where memory runs out. `signum` asks for a stop."""
     learner.model.train()
     while True:
         learner.optimizer.zero_grad(set_to_none=True)
         try:
-            if limit is not None and any(len(batch.weights) > limit for _, batch in batches):
+            if limit is not None and any(len(batch.weights) > limit for _, batch, _ in batches):
                 batches = work.batches(step, limit)
-            loss, targets = _backward(work, learner, batches, number)
+            targets, tokens, slots, asked = work.backend.sum(_counts(batches, stop))
+            loss = _backward(work, learner, batches, number, targets)
             break
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            largest = max(len(batch.weights) for _, batch in batches)
+            largest = max(len(batch.weights) for _, batch, _ in batches)
+            if work.backend.world_size > 1:
+                raise TrainingFailed(
+                    f"step {number + 1}: out of memory on rank {work.backend.rank} with {largest} rows at once. Set engine.micro_batch_limit "
+                    "lower: with several processes it is not found by trying."
+                ) from error
             if largest == 1:
                 raise TrainingFailed(
                     f"step {number + 1}: out of memory with a single row. Lower encode.max_tokens, set "
@@ -101,24 +121,30 @@ def take_step(work: Work, learner: Learner, step: Step, batches: Batches, number
         norm = work.backend.clip(learner.optimizer, work.settings.max_grad_norm or math.inf)
         learner.scaler.step(learner.optimizer)
         learner.scaler.update()
-    tokens = int(work.backend.sum(sum(batch.num_tokens for _, batch in batches)))
-    slots = int(work.backend.sum(sum(batch.input_ids.numel() for _, batch in batches)))
-    return Taken(number + 1, loss, norm, targets, tokens, slots, limit)
+    return Taken(number + 1, loss, norm, targets, int(tokens), int(slots), limit, asked > 0)
 
 
-def _backward(work: Work, learner: Learner, batches: Batches, number: int) -> tuple[Tensor, float]:
-    """Accumulate the gradient of the mean loss over all targets of the step; return this rank's loss sum, and all targets."""
-    targets = work.backend.sum(sum(batch.num_targets for _, batch in batches))
+def _counts(batches: Batches, stop: bool) -> list[float]:
+    """Return the targets, tokens, and tokens with padding of this rank's batches, and whether it was asked to stop."""
+    counted = [batch for _, batch, counts in batches if counts]
+    return [
+        sum(batch.num_targets for batch in counted), sum(batch.num_tokens for batch in counted),
+        sum(batch.input_ids.numel() for batch in counted), stop,
+    ]  # fmt: skip
+
+
+def _backward(work: Work, learner: Learner, batches: Batches, number: int, targets: float) -> Tensor:
+    """Accumulate the gradient of the mean loss over all targets of the step; return this rank's loss sum."""
     losses = [torch.zeros((), device=work.backend.device)]
-    for at, batch in batches:
+    for at, batch, counts in batches:
         torch.manual_seed(forward_seed(work.seed, number, at))
-        with work.compute.of(batch.lengths):
-            loss = work.task.train_step(learner.model, batch.to(work.backend.device))
-        losses.append(loss.detach())
-        if targets:
-            with work.backend.hold_sync(learner.model) if at != batches[-1][0] else nullcontext():
+        with work.backend.hold_sync(learner.model) if at != batches[-1].number else nullcontext():  # torch looks in both passes
+            with work.compute.of(batch.lengths):
+                loss = work.task.train_step(learner.model, batch.to(work.backend.device)) * counts
+            losses.append(loss.detach())
+            if targets:
                 learner.scaler.scale(loss / targets).backward()  # type: ignore[no-untyped-call]
-    return torch.stack(losses).sum(), targets
+    return torch.stack(losses).sum()
 
 
 def forward_seed(seed: int, step: int, micro_batch: int) -> int:
@@ -140,7 +166,7 @@ def settle(work: Work, taken: Sequence[Taken]) -> tuple[float, float | None]:
             raise diverged(f"the loss became {loss / targets if targets else loss}", step, work.settings)
         if not work.compute.precision.scaled and not math.isfinite(lengths.get(step, 0.0)):
             raise diverged("the gradient is not finite", step, work.settings)
-    return work.backend.sum(sum(losses)), lengths.get(taken[-1].step)
+    return work.backend.sum([sum(losses)])[0], lengths.get(taken[-1].step)
 
 
 def diverged(what: str, step: int, settings: TrainSettings) -> TrainingFailed:

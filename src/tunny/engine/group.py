@@ -1,0 +1,108 @@
+"""The processes that train together: who they are, by what their launcher says, how they meet, and how they end together.
+
+torchrun, accelerate launch and `tunny launch` set RANK, WORLD_SIZE and where to meet. The group meets in a store of its own for every
+attempt: torch's keeps the keys of processes that died, and a group that was started again hangs in it or takes their addresses.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, TCPStore
+
+from tunny.core import console
+from tunny.core.errors import ConfigError, OtherRankFailed, TunnyError
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=2)  # for what only one rank does, such as reading data; a rank that died is noticed at once
+OTHERS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")  # how launchers that set no WORLD_SIZE count their processes
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that train together."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # among the processes of this machine
+    attempt: int = 0  # how often the launcher has started the group again
+
+
+def world_of(environment: Mapping[str, str]) -> World:
+    """Return what the launcher says; raise ConfigError where it says half of it, or started processes that do not know of each other."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
+    try:
+        rank, size, local, attempt = (int(environment.get(name) or default) for name, default in zip(names, (0, 1, 0, 0), strict=True))
+    except ValueError as error:
+        raise ConfigError(f"environment: expected numbers in {', '.join(names)}: {error}") from error
+    if not 0 <= rank < size:
+        raise ConfigError(f"environment: RANK is {rank} and WORLD_SIZE {size}; a rank is 0 to {size - 1}. Start with tunny launch -n N.")
+    started = max((int(environment[name]) for name in OTHERS if environment.get(name, "").isdigit()), default=1)
+    if started > 1 and size == 1:
+        raise ConfigError(
+            f"environment: {started} processes were started, but each would train alone, as WORLD_SIZE is not set. "
+            "Start with tunny launch -n N or torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT."
+        )
+    if size > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= set(environment):
+        raise ConfigError("environment: WORLD_SIZE is set, MASTER_ADDR and MASTER_PORT are not. Start with tunny launch -n N or torchrun.")
+    return World(rank, size, local, attempt)
+
+
+def join(world: World, kind: str) -> None:
+    """Meet the other processes, once; only rank 0 talks from then on. `kind` is gloo or nccl."""
+    if dist.is_initialized():
+        return
+    agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world.size, is_master=world.rank == 0 and not agents, timeout=PATIENCE
+    )
+    apart = PrefixStore(f"tunny_{world.attempt}", store)
+    dist.init_process_group(kind, store=apart, rank=world.rank, world_size=world.size, timeout=PATIENCE)
+    if world.rank:
+        console.silence()
+
+
+def agreed(make: Callable[[], T]) -> T:
+    """Return what rank 0 makes, on all ranks; where that fails, the others raise OtherRankFailed."""
+    if not dist.is_initialized():
+        return make()
+    told: list[Any] = [False, None]
+    if dist.get_rank() == 0:
+        try:
+            told = [True, make()]
+        finally:
+            dist.broadcast_object_list(told)
+    else:
+        dist.broadcast_object_list(told)
+        if not told[0]:
+            raise OtherRankFailed("rank 0 ended before its work was done")
+    return told[1]  # type: ignore[no-any-return]
+
+
+def in_turn(make: Callable[[], T]) -> T:
+    """Call a function on the first rank of each machine, then on its others, which find in the cache what it left there."""
+    if not dist.is_initialized():
+        return make()
+    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    found, failure = (None, None)
+    if first:
+        try:
+            found = make()
+        except TunnyError as error:
+            failure = error
+    told: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(told, failure is None)
+    if failure is not None:
+        raise failure
+    if not all(told):
+        raise OtherRankFailed(f"rank {told.index(False)} ended before its work was done")
+    return found if first else make()  # type: ignore[return-value]
+
+
+def restarted() -> bool:
+    """Say whether the launcher has started this group again, as one of its processes died."""
+    return world_of(os.environ).attempt > 0

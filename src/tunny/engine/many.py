@@ -1,0 +1,103 @@
+"""Backends of several processes, straight over torch.distributed: every rank with the whole model, or with a part of it."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from tunny.engine.backend import SingleProcess
+from tunny.engine.group import World
+
+T = TypeVar("T")
+
+
+class DataParallel(SingleProcess):
+    """Every rank holds the model and works on its own micro-batches."""
+
+    def __init__(self, device: torch.device, world: World):
+        super().__init__(device)
+        self.rank, self.world_size = world.rank, world.size
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Wrap in torch's DistributedDataParallel, which sums gradients while the backward pass goes on."""
+        device_ids = [self.device] if self.device.type == "cuda" else None
+        wrapped = nn.parallel.DistributedDataParallel(model.to(self.device), device_ids, forward_sync_buffers=False)
+        wrapped.register_comm_hook(None, _summed)
+        return wrapped
+
+    def bare(self, model: nn.Module) -> nn.Module:
+        """Unwrap."""
+        return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+    def hold_sync(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Keep gradients here."""
+        assert isinstance(model, nn.parallel.DistributedDataParallel)
+        return model.no_sync()
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Sum in double precision."""
+        both = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(both)
+        return both.tolist()
+
+    def gather(self, value: T) -> list[T]:
+        """Exchange by pickling, in memory only."""
+        found: list[Any] = [None] * self.world_size
+        dist.all_gather_object(found, value)
+        return found
+
+
+class FullySharded(DataParallel):
+    """Every rank holds a part of each layer's weights, gradients and moments, and fetches the rest for the layer's turn (FSDP2)."""
+
+    sharded = True
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Shard each layer, then what is left, in place."""
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # nothing here changes one in place
+        mesh = init_device_mesh(self.device.type, (self.world_size,))
+        model.to(self.device)
+        layers = [layer for part in model.modules() if isinstance(part, nn.ModuleList) for layer in part]
+        for part in (*layers, model):
+            fully_shard(part, mesh=mesh)
+        for part in model.modules():
+            if isinstance(part, FSDPModule):
+                part.set_gradient_divide_factor(1.0)
+                part.set_force_sum_reduction_for_comms(True)
+        return model
+
+    @contextlib.contextmanager
+    def hold_sync(self, model: nn.Module) -> Iterator[None]:
+        """Keep gradients whole and here."""
+        assert isinstance(model, FSDPModule)
+        model.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            model.set_requires_gradient_sync(True)
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Fetch the parts of the other ranks."""
+        return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
+
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """Cut a tensor as another is cut."""
+        if not isinstance(like, DTensor) or tensor.ndim == 0:
+            return tensor.to(like.device)
+        return distribute_tensor(tensor.to(self.device), like.device_mesh, like.placements)
+
+
+def _summed(_: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    """Sum a bucket of gradients over all ranks; DistributedDataParallel by itself would average."""
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda done: done.value()[0])  # type: ignore[no-any-return]
