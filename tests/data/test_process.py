@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import ROOT
 from tests.data.processors import Deadly, Double, Gives, Lost, Note, Pair, Place, Short, Uneven, Unready
 from tunny.core.errors import ConfigError, DataError, ProcessorFailed
-from tunny.data.process import PLACES, DataProcessor, Failure, partition, process_batch, process_batches
+from tunny.data.process import PLACES, RESULTS, DataProcessor, Failure, partition, process_batch, process_batches
 
 workers = pytest.mark.parametrize("workers", [1, 2])
 
@@ -98,7 +100,7 @@ def test_failed_items_are_put_apart_and_said(workers, capsys):
     assert done.results == list(range(0, 100, 2))
     assert [(failure.number, failure.item) for failure in done.failures] == [(number, number) for number in range(1, 100, 2)]
     assert done.failures[0].reason.endswith("ValueError: 1 is odd")
-    assert "warning: Short: 50 of 100 items failed and are left out: [1, 3, 5, 7, 9, 11, ...]" in capsys.readouterr().err
+    assert "warning: Short: 50 of 100 items failed: [1, 3, 5, 7, 9, 11, ...]" in capsys.readouterr().err
 
 
 def test_a_failure_stands_in_the_place_of_its_item():
@@ -280,6 +282,18 @@ def test_an_interrupt_ends_all_workers(script, tmp_path):
     assert not any(Path("/proc", worker.name).exists() for worker in workers)
 
 
+def test_the_examples_of_the_page_run(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "processors.md").read_text("utf-8"), re.DOTALL)
+    said = []
+    for number, block in enumerate(blocks):
+        path = tmp_path / ("lengths.py" if not number else f"example_{number}.py")
+        path.write_text(f"{block}\nprint(result if 'result' in dir() else '')\n" if number else block)
+        said.append(subprocess.run([sys.executable, path], capture_output=True, text=True, check=True).stdout)
+    assert said[0] == "{'text': 'The Skua is back.', 'length': 4} 4\n"
+    assert said[1] == "{'text': 'Text number 10.', 'length': 15}\n"
+    assert len(blocks) == 3
+
+
 # Batches for engines
 
 
@@ -308,6 +322,12 @@ def test_the_work_is_a_function_that_can_be_sent():
     work = pickle.loads(pickle.dumps(partial(process_batches, Double())))
     batches = [pa.record_batch({"number": [1]}), pa.record_batch({"number": [2, 3]})]
     assert [batch.num_rows for batch in work(batches)] == [1, 2]
+
+
+def test_the_work_takes_a_table_and_gives_batches_of_one_schema():
+    table = pa.table({"number": [1, 2]})
+    found = pa.Table.from_batches(process_batches(Double(), [table]), RESULTS)
+    assert found["result"].to_pylist() == ['{"number": 1, "double": 2}', '{"number": 2, "double": 4}']
 
 
 # Several machines
@@ -339,7 +359,7 @@ def test_without_a_scheduler_one_machine_takes_all(no_scheduler, capsys):
     assert "no scheduler's variables are set" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("rank", "world_size"), [(3, 3), (-1, 3), (0, 0), (0, None), (None, 2)])
+@pytest.mark.parametrize(("rank", "world_size"), [(3, 3), (-1, 3), (0, 0), (0, None), (None, 2), (0.5, 2), ("0", 2)])
 def test_a_place_that_cannot_be_is_refused(no_scheduler, rank, world_size):
     with pytest.raises(ConfigError, match="partition: expected 0 <= rank < world_size, found"):
         partition([1, 2, 3], rank, world_size)

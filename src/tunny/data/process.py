@@ -109,7 +109,7 @@ class DataProcessor(ABC):
                 yield outcome
             number += batch.num_rows
         if failures:
-            warn(f"{type(self).__name__}: {len(failures):,} of {number:,} items failed and are left out: {reprlib.repr(failures)}")
+            warn(f"{type(self).__name__}: {len(failures):,} of {number:,} items failed: {reprlib.repr(failures)}")
 
     def _batches(self, lists: Sequence[Iterable[Any]], workers: int, on_error: str) -> Iterator[pa.RecordBatch]:
         """Yield `RESULTS` of all items in order, and raise where one failed, as `on_error` has it."""
@@ -117,8 +117,8 @@ class DataProcessor(ABC):
         if workers < 1 or on_error not in ("stop", "quarantine"):
             raise ConfigError(f"{name}: expected workers >= 1, on_error 'stop' or 'quarantine', found {workers} and {on_error!r}.")
         if not lists or len(sizes) > 1 or any(isinstance(one, str | bytes | Mapping) for one in lists):
-            found = [f"{type(one).__name__} of {len(one)}" if isinstance(one, Sized) else type(one).__name__ for one in lists]
-            raise DataError(f"{name}: expected lists of one length, or iterators; found {', '.join(found) or 'none'}.")
+            found = ", ".join(type(one).__name__ for one in lists) or "none"
+            raise DataError(f"{name}: expected lists of one length, or iterators; found {found}, with {sorted(sizes)} items.")
         number, shown = 0, progress(count(), name, total=max(sizes, default=None))
         for batch in (_in_workers if workers > 1 else _here)(self, _Feed(lists), stop, workers):
             if stop and batch["error"].null_count < batch.num_rows:
@@ -160,21 +160,20 @@ def process_batches(processor: DataProcessor, batches: Iterable[pa.RecordBatch],
         processor.setup()
     except Exception as error:
         raise ProcessorFailed(f"{name}: setup failed: {traceback.format_exc().strip()}") from error
-    held = dict(vars(processor))  # so that no other object gets the id of one of these
 
-    def state() -> dict[str, tuple[int, str]]:
+    def state(attributes: dict[str, Any]) -> dict[str, tuple[int, str]]:
         contents = (list, dict, set, deque)
-        return {key: (id(value), repr(value) if isinstance(value, contents) else "") for key, value in vars(processor).items()}
+        return {name: (id(value), repr(value) if isinstance(value, contents) else "") for name, value in attributes.items()}
 
-    before = state()
+    held = dict(vars(processor))  # so that nothing else gets an id that is in use
+    before = state(held)
     for number, batch in enumerate(chain(batches, [None])):
-        if (number == 1 or batch is None) and (changed := before.items() ^ state().items()):  # soon, and at the end
+        if (number == 1 or batch is None) and (changed := before.items() ^ state(vars(processor)).items()):  # soon, and at the end
             names = ", ".join(sorted({f"self.{key}" for key, _ in changed}))
             advice = "Return it and gather it in analyze; what process needs is loaded in setup."
             raise ProcessorFailed(f"{name}: process sets or changes {names}, which would be lost with its worker. {advice}")
         if batch is not None:
             yield process_batch(processor, batch, stop)
-    del held
 
 
 def partition(items: Sequence[T], rank: int | None = None, world_size: int | None = None) -> Sequence[T]:
@@ -188,7 +187,7 @@ def partition(items: Sequence[T], rank: int | None = None, world_size: int | Non
         where = " and ".join(f"{name}={os.environ.get(name)}" for name in names) or "no scheduler's variables are set"
         found = [int(value) if value.isdecimal() else None for value in (os.environ.get(name, "") for name in names)] or [0, 1]
     rank, world_size = found
-    if rank is None or world_size is None or not 0 <= rank < world_size:
+    if not (isinstance(rank, int) and isinstance(world_size, int) and 0 <= rank < world_size):
         advice = "Start ranks with srun, mpirun or torchrun, or give both."
         raise ConfigError(f"partition: expected 0 <= rank < world_size, found {rank} and {world_size} ({where}). {advice}")
     first, end = len(items) * rank // world_size, len(items) * (rank + 1) // world_size
@@ -248,8 +247,8 @@ def _here(processor: DataProcessor, feed: _Feed, stop: bool, workers: int) -> It
 
 def _in_workers(processor: DataProcessor, feed: _Feed, stop: bool, workers: int) -> Iterator[pa.RecordBatch]:
     """Yield what the workers reply, in order. A thread waits for each; it holds one batch, so no end of its pipe waits for the other to read."""
-    cuts, crew = iter(feed), list[tuple[Connection, BaseProcess]]()
-    idle, window = crew.copy(), deque[Future[pa.RecordBatch]]()
+    crew, idle = list[tuple[Connection, BaseProcess]](), list[tuple[Connection, BaseProcess]]()
+    cuts, window = iter(feed), deque[Future[pa.RecordBatch]]()
 
     def ask(first: int, batch: pa.RecordBatch | None) -> pa.RecordBatch | None:
         (pipe, process), since = idle.pop(), time.monotonic()
@@ -281,7 +280,7 @@ def _in_workers(processor: DataProcessor, feed: _Feed, stop: bool, workers: int)
             if not window:
                 break
             yield window.popleft().result()
-        deque(threads.map(ask, [0] * len(crew), [None] * len(crew)), maxlen=0)
+        list(threads.map(ask, [0] * len(crew), [None] * len(crew)))
         for _, process in crew:
             process.join()
     finally:
