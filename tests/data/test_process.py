@@ -266,7 +266,7 @@ def test_a_script_without_a_guard_is_told_of_it(script):
     script.write_text(SCRIPT.replace('if __name__ == "__main__":', "if True:"))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert "is `run` called outside `if __name__ == '__main__':`?" in done.stderr
+    assert "A script needs `if __name__ == '__main__':` around `run`" in done.stderr
 
 
 def test_an_interrupt_ends_all_workers(script, tmp_path):

@@ -259,8 +259,12 @@ def _in_workers(processor: DataProcessor, feed: _Feed, stop: bool, workers: int)
             process.join()
             code = process.exitcode or 0
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            where = f"on items {first} to {first + batch.num_rows - 1}: {reprlib.repr(batch.to_pylist())}" if batch else "at its end"
-            advice = "Was memory short (fewer workers need less), or is `run` called outside `if __name__ == '__main__':`?"
+            where, items = "at its end", [*map(_decode, batch.column(0).to_pylist())] if batch else []
+            if items:
+                where = f"on items {first} to {first + len(items) - 1}: {reprlib.repr(items)}"
+            advice = "A script needs `if __name__ == '__main__':` around `run`, and a class of a notebook a file of its own."
+            if code < 0:
+                advice = "Was memory short? Fewer workers need less."
             raise ProcessorFailed(f"{type(processor).__name__}: a worker ended ({how}) {where}. {advice}") from error
         if isinstance(reply, ProcessorFailed):
             raise reply
