@@ -162,6 +162,7 @@ def process_batches(processor: DataProcessor, batches: Iterable[pa.RecordBatch],
         raise ProcessorFailed(f"{name}: setup failed: {traceback.format_exc().strip()}") from error
 
     def state(attributes: dict[str, Any]) -> dict[str, tuple[int, str]]:
+        """Return what tells whether an attribute is another one, or a container with other contents."""
         contents = (list, dict, set, deque)
         return {name: (id(value), repr(value) if isinstance(value, contents) else "") for name, value in attributes.items()}
 
@@ -259,12 +260,10 @@ def _in_workers(processor: DataProcessor, feed: _Feed, stop: bool, workers: int)
             process.join()
             code = process.exitcode or 0
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            where, items = "at its end", [*map(_decode, batch.column(0).to_pylist())] if batch else []
-            if items:
-                where = f"on items {first} to {first + len(items) - 1}: {reprlib.repr(items)}"
-            advice = "A script needs `if __name__ == '__main__':` around `run`, and a class of a notebook a file of its own."
-            if code < 0:
-                advice = "Was memory short? Fewer workers need less."
+            items = [*map(_decode, batch.column(0).to_pylist())] if batch else []
+            where = f"on items {first} to {first + len(items) - 1}: {reprlib.repr(items)}" if items else "at its end"
+            guard = "A script needs `if __name__ == '__main__':` around `run`, and a class of a notebook a file of its own."
+            advice = "Was memory short? Fewer workers need less." if code < 0 else guard
             raise ProcessorFailed(f"{type(processor).__name__}: a worker ended ({how}) {where}. {advice}") from error
         if isinstance(reply, ProcessorFailed):
             raise reply
