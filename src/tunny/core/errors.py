@@ -8,6 +8,7 @@ TunnyError            1  our fault
     HubError             the Hub: a name, a token, the network
     RunError             a run folder, a checkpoint, the disk
     TrainingFailed       the loss is not finite, or memory does not suffice
+    ProcessorFailed      a user's processor raised an error, changed itself, or its process ended
 Stopped         130, 143  a signal, after saving; no Exception
 """
 
@@ -50,6 +51,10 @@ class RunError(UserError):
 
 class TrainingFailed(UserError):
     """Training cannot go on: a loss that is not finite, or no memory for a single row."""
+
+
+class ProcessorFailed(UserError):
+    """A user's processor raised an error or changed itself, or a process that it ran in ended."""
 
 
 class Stopped(BaseException):
