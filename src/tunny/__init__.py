@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from tunny.core.version import __version__
 
-__all__ = ["Config", "Example", "Span", "TunnyError", "UserError", "__version__", "evaluate", "load", "predict", "push", "train"]
+__all__ = [
+    "Config", "DataProcessor", "Example", "Span", "TunnyError", "UserError", "__version__", "evaluate", "load", "partition", "predict",
+    "push", "train",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from tunny.api import evaluate, predict, push, train
     from tunny.config import Config
     from tunny.core.errors import TunnyError, UserError
     from tunny.data.example import Example, Span
+    from tunny.data.process import DataProcessor, partition
     from tunny.ship.predictor import load
 
 _HOMES = {
-    "Config": "tunny.config", "Example": "tunny.data.example", "Span": "tunny.data.example", "TunnyError": "tunny.core.errors",
-    "UserError": "tunny.core.errors", "evaluate": "tunny.api", "load": "tunny.ship.predictor", "predict": "tunny.api",
-    "push": "tunny.api", "train": "tunny.api",
+    "Config": "tunny.config", "DataProcessor": "tunny.data.process", "Example": "tunny.data.example", "Span": "tunny.data.example",
+    "TunnyError": "tunny.core.errors", "UserError": "tunny.core.errors", "evaluate": "tunny.api", "load": "tunny.ship.predictor",
+    "partition": "tunny.data.process", "predict": "tunny.api", "push": "tunny.api", "train": "tunny.api",
 }  # fmt: skip
 
 

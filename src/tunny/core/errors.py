@@ -9,6 +9,7 @@ TunnyError            1  our fault
     RunError             a run folder, a checkpoint, the disk
     TrainingFailed       the loss is not finite, or memory does not suffice
     OtherRankFailed      another process of the training failed, and says why
+    ProcessorFailed      a user's processor raised an error, changed itself, or its process ended
 Stopped         130, 143  a signal, after saving; no Exception
 """
 
@@ -55,6 +56,10 @@ class TrainingFailed(UserError):
 
 class OtherRankFailed(UserError):
     """Another process of this training failed; its own message says why."""
+
+
+class ProcessorFailed(UserError):
+    """A user's processor raised an error or changed itself, or a process that it ran in ended."""
 
 
 class Stopped(BaseException):

@@ -99,7 +99,7 @@ def chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield chunk
 
 
-def cached(room: str, key: str, write: Callable[[Path], None]) -> Path:
+def cached(room: str, key: str, write: Callable[[Path], object]) -> Path:
     """Return a folder of the cache, which is written first where it is not there.
 
     What a killed process left beside it is removed, but not what another one writes now.
