@@ -27,7 +27,7 @@ from tunny.data.survey import surface_forms
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import Ceiling
 from tunny.engine.compute import Compute, choose_compute
-from tunny.engine.group import agreed, in_turn, restarted
+from tunny.engine.group import agreed, in_turn, restarted, together
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
 from tunny.evaluation.folder import About, evaluate_to, say_scores, tune
@@ -116,7 +116,8 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
         job = make_job(folder, resolved, prepared, backend, precision, checkpoints, stop)
         push_to = resolved.settings.checkpoint.push
         if backend.rank:
-            fit(job, checkpoint)
+            with together():
+                fit(job, checkpoint)
             return folder
         if push_to is not None:
             hub.create(push_to, update=resume or overwrite)
@@ -127,7 +128,8 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
             with copy_to(folder / "run.log", began):
                 _begin(folder, resolved, prepared, checkpoint, resume)
                 with started([job.log, *job.trackers], resolved.written, checkpoint.progress.step if checkpoint else 0):
-                    progress = fit(job, checkpoint)
+                    with together():
+                        progress = fit(job, checkpoint)
                 if backend.sharded:  # the rest is for one process, which needs the model as a whole
                     model, compute = _model(resolved, prepared, backend.device, precision)
                     job = replace(job, model=model, work=replace(job.work, compute=compute))
@@ -238,8 +240,7 @@ def make_job(
                 warn(f"checkpoint.push: {error}. Training goes on.")
 
     require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
-    if not backend.sharded:
-        train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)  # files hold the whole vocabulary, so after their size
+    train_seen_only(model, rows.token_ids(), prepared.loaded.padding.pad_id)  # files hold the whole vocabulary, so after their size
     return Job(
         Work(lesson, rows, config.seed, config.train, backend, compute), model,
         row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,

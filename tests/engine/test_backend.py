@@ -60,15 +60,6 @@ def test_the_fused_optimizer_clips_as_clipping_beforehand_does(limit):
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*sides, strict=True))
 
 
-def test_full_state_names_everything_contiguous_on_the_cpu():
-    layer = nn.Linear(3, 2)
-    layer.weight.data = torch.arange(6.0).reshape(3, 2).t()
-    state = CPU.full_state(layer)
-    assert state.keys() == {"weight", "bias"}
-    assert all(value.is_contiguous() and not value.requires_grad for value in state.values())
-    assert torch.equal(state["weight"], layer.weight)
-
-
 def test_memory_that_cannot_be_had_is_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from tunny.core.console import choice
+from tunny.core.console import choice, silence
 from tunny.core.errors import ConfigError
 from tunny.engine.group import World, join, world_of
 from tunny.engine.settings import EngineSettings
@@ -78,6 +78,8 @@ def choose_backend(settings: EngineSettings) -> SingleProcess:
         raise ConfigError(f"engine.strategy: {settings.strategy} needs several processes. Start with: tunny launch -n 2 train CONFIG")
     if world.size > 1 and settings.strategy == "single":
         raise ConfigError(f"engine.strategy: single is for one process, and {world.size} were started. Set it to auto, ddp or fsdp.")
+    if world.rank:
+        silence()  # rank 0 speaks for all
     device = _choose_device(settings.device, world)
     if world.size == 1:
         return SingleProcess(device)

@@ -4,8 +4,12 @@ torchrun, accelerate launch and `tunny launch` set RANK, WORLD_SIZE and where to
 attempt: torch's keeps the keys of processes that died, and a group that was started again hangs in it or takes their addresses.
 """
 
+import atexit
 import os
-from collections.abc import Callable, Mapping
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,12 +17,12 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
-from tunny.core import console
 from tunny.core.errors import ConfigError, OtherRankFailed, TunnyError
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=2)  # for what only one rank does, such as reading data; a rank that died is noticed at once
+GRACE = 2.0  # seconds in which the launcher ends this process, having seen which one failed first
 OTHERS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")  # how launchers that set no WORLD_SIZE count their processes
 
 
@@ -53,7 +57,7 @@ def world_of(environment: Mapping[str, str]) -> World:
 
 
 def join(world: World, kind: str) -> None:
-    """Meet the other processes, once; only rank 0 talks from then on. `kind` is gloo or nccl."""
+    """Meet the other processes, once. `kind` is gloo or nccl."""
     if dist.is_initialized():
         return
     agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -62,8 +66,7 @@ def join(world: World, kind: str) -> None:
     )
     apart = PrefixStore(f"tunny_{world.attempt}", store)
     dist.init_process_group(kind, store=apart, rank=world.rank, world_size=world.size, timeout=PATIENCE)
-    if world.rank:
-        console.silence()
+    atexit.register(dist.destroy_process_group)  # else threads of it may outlive what they use, and abort
 
 
 def agreed(make: Callable[[], T]) -> T:
@@ -79,7 +82,7 @@ def agreed(make: Callable[[], T]) -> T:
     else:
         dist.broadcast_object_list(told)
         if not told[0]:
-            raise OtherRankFailed("rank 0 ended before its work was done")
+            raise _failed("rank 0")
     return told[1]  # type: ignore[no-any-return]
 
 
@@ -99,8 +102,24 @@ def in_turn(make: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     if not all(told):
-        raise OtherRankFailed(f"rank {told.index(False)} ended before its work was done")
+        raise _failed(f"rank {told.index(False)}")
     return found if first else make()  # type: ignore[return-value]
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Raise OtherRankFailed where a process is gone that others wait for inside the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        if dist.is_initialized() and re.search("gloo|nccl|connection", str(error), re.IGNORECASE):
+            raise _failed("another rank") from error
+        raise
+
+
+def _failed(who: str) -> OtherRankFailed:
+    time.sleep(GRACE)
+    return OtherRankFailed(f"{who} ended before its work was done")
 
 
 def restarted() -> bool:

@@ -1,5 +1,6 @@
 """Starting a command in several processes of this machine that know of one another, through torch's own launcher."""
 
+import logging
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ def launch(processes: int, command: Sequence[str], max_restarts: int = 0) -> int
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it knows is said below
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     config = LaunchConfig(
         1, 1, processes, run_id=uuid.uuid4().hex, max_restarts=max_restarts, monitor_interval=0.1,

@@ -1,14 +1,27 @@
 """The settings of the `engine` section: where and how numbers are computed."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from tunny.core.console import say
 from tunny.core.settings import Settings
+
+OLD = {"sp": ("single", "fp32"), "sp-amp": ("single", "fp16"), "ddp-amp": ("ddp", "fp16")}
 
 
 class EngineSettings(Settings):
     """Device, precision and memory."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, given: Any) -> Any:
+        """Take PyMarlin's names of backends, which say the precision too, and print what they are called here."""
+        if isinstance(given, dict) and given.get("strategy") in OLD:
+            strategy, precision = OLD[given["strategy"]]
+            say(f"engine.strategy: {given['strategy']} is called engine.strategy: {strategy} with engine.precision: {precision} here")
+            return {"precision": precision, **given, "strategy": strategy}
+        return given
 
     strategy: Literal["auto", "single", "ddp", "fsdp"] = Field(
         "auto",

@@ -68,7 +68,9 @@ class SeenEmbedding(nn.Module):
         return torch.where((places < seen).unsqueeze(-1), kept, others)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        rows = torch.cat([self.weight.detach(), self.rest * self.decayed])
+        weight: Any = self.weight.detach()
+        learnt = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # of a rank that holds a part of it
+        rows = torch.cat([learnt, self.rest * self.decayed])
         destination[f"{prefix}weight"] = rows[self.places]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
