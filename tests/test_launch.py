@@ -160,15 +160,32 @@ def test_a_strategy_for_many_needs_many(tmp_path):
 
 
 def test_two_groups_do_not_share_a_folder(tmp_path):
-    first = tunny("train", SAMPLE, "--output_dir", tmp_path / "run", *SHORT, processes=2)
+    first = tunny("train", SAMPLE, "--output_dir", tmp_path / "run", *SHORT, "--train.max_steps=10000", processes=2)
     for line in first.stderr:
         if line.startswith("step 1/"):
             break
     second = tunny("train", SAMPLE, "--output_dir", tmp_path / "run", *SHORT, "--overwrite", processes=2)
-    assert "is in use by process" in second.communicate(timeout=100)[1]
-    assert second.returncode == 2
-    first.communicate(timeout=300)
-    assert first.returncode == 0
+    said = second.communicate(timeout=100)[1]
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=100)
+    assert "is in use by process" in said
+    assert (first.returncode, second.returncode) == (143, 2)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"), [("env", "2 processes were started for tunny env, which is for one"), ("launch", "expected a command")]
+)
+def test_commands_that_one_process_does_alone_are_refused(command, message):
+    done = tunny(command, processes=2)
+    said = done.communicate(timeout=60)[1]
+    assert message in said
+    assert done.returncode == 2
+
+
+def test_several_seeds_are_for_one_process(tmp_path):
+    done = tunny("train", SAMPLE, "--output_dir", tmp_path / "run", "--train.seeds", "[1, 2]", processes=2)
+    assert "train.seeds: trains one run after another" in done.communicate(timeout=60)[1]
+    assert done.returncode == 2
 
 
 def test_launch_without_a_command_is_refused():

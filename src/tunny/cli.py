@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from tunny.core.errors import Stopped, TunnyError
+from tunny.core.errors import ConfigError, Stopped, TunnyError
 from tunny.core.version import __version__, versions
 
 app = typer.Typer(name="tunny", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Flags = list[tuple[str, str | None]]
 _flags: Flags = []
+TOGETHER = ("train", "distill")  # commands that processes can share
 
 Config = Annotated[str | None, typer.Argument(help="config file (YAML)", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="go on from the newest whole checkpoint")]
@@ -264,6 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     _flags[:], rest = take_overrides(arguments)
     try:
+        _require_together(rest)
         code = app(rest, prog_name="tunny", standalone_mode=False)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as error:  # whoever read our output has seen enough: `tunny config | head`
@@ -279,6 +281,13 @@ def main(arguments: list[str] | None = None) -> None:
         print(stopped, file=sys.stderr)
         code = stopped.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _require_together(arguments: list[str]) -> None:
+    """Raise ConfigError where several processes were started for a command that one does alone: each would write the same files."""
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1") and arguments[:1] and arguments[0] not in TOGETHER:
+        what = f"{os.environ['WORLD_SIZE']} processes were started for tunny {arguments[0]}, which is for one"
+        raise ConfigError(f"{what}. Several are for {', '.join(TOGETHER)}.")
 
 
 def take_overrides(arguments: list[str]) -> tuple[Flags, list[str]]:

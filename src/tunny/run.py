@@ -127,9 +127,8 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
                 clear(folder)
             with copy_to(folder / "run.log", began):
                 _begin(folder, resolved, prepared, checkpoint, resume)
-                with started([job.log, *job.trackers], resolved.written, checkpoint.progress.step if checkpoint else 0):
-                    with together():
-                        progress = fit(job, checkpoint)
+                with started([job.log, *job.trackers], resolved.written, checkpoint.progress.step if checkpoint else 0), together():
+                    progress = fit(job, checkpoint)
                 if backend.sharded:  # the rest is for one process, which needs the model as a whole
                     model, compute = _model(resolved, prepared, backend.device, precision)
                     job = replace(job, model=model, work=replace(job.work, compute=compute))

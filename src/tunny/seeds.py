@@ -4,6 +4,7 @@ A run itself is `run.train`. Each stands in a folder of its own with a config th
 as all but the first find them in the cache.
 """
 
+import os
 import statistics
 from collections.abc import Mapping
 from functools import partial
@@ -19,6 +20,7 @@ from tunny.core.files import locked, read_json, write_json, write_text
 from tunny.core.page import render
 from tunny.core.settings import Resolved
 from tunny.data.settings import LEARNT
+from tunny.engine.group import world_of
 from tunny.evaluation.report import in_order, number
 from tunny.training.folder import MANIFEST, SEEDS, clear, may_write_several, seed_folders
 from tunny.training.loop import better
@@ -29,6 +31,10 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
     seeds = resolved.settings.train.seeds
     if seeds is None:
         return run.train(resolved, resume=resume, overwrite=overwrite)
+    if world_of(os.environ).size > 1:
+        raise ConfigError(
+            "train.seeds: trains one run after another in one process. Launch each seed by itself: --seed N, without train.seeds"
+        )
     if resolved.settings.checkpoint.push is not None:
         raise ConfigError("checkpoint.push: takes one model, and train.seeds trains several. Leave it out, and push the best: tunny push")
     folder = Path(resolved.settings.output_dir)
