@@ -1,0 +1,245 @@
+"""The commands for Hugging Face's scripts: labels and ids as transformers' own tokenizer gives them by the scripts' rules, and their files."""
+
+import json
+from pathlib import Path
+
+import pytest
+import transformers
+from seqeval.metrics import accuracy_score, classification_report
+
+from tests.tiny import make_model, make_tokenizer, save_model
+from tests.trained import ner_sentences
+from tunny.cli import main
+from tunny.data.store import WindowStore
+from tunny.hf_arguments import read_words, understand
+
+ROOT = Path(__file__).parent.parent
+SENTENCES = [*ner_sentences()[:20], [("Göteborg", "B-LOC"), ("-", "I-LOC"), ("Bergen", "I-LOC"), ("1954", "O")]]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the program in this process: code and stderr."""
+
+    def start(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        return caught.value.code, capsys.readouterr().err
+
+    return start
+
+
+def refused(answer: tuple[int, str]) -> list[str]:
+    code, err = answer
+    assert code == 2
+    return [line.removeprefix("error: ") for line in err.splitlines()]
+
+
+def written(folder: Path, sentences=SENTENCES, name: str = "train.json") -> Path:
+    """Write sentences as the JSON lines that run_ner.py reads."""
+    lines = [{"tokens": [word for word, _ in each], "ner_tags": [tag for _, tag in each]} for each in sentences]
+    (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return folder / name
+
+
+def saved(family: str, folder: Path, kind: str | None) -> Path:
+    """Save a tiny model; a RoBERTa with its own tokenizer class, which heeds add_prefix_space."""
+    save_model(family, folder, kind)
+    if family == "roberta":
+        made = make_tokenizer("byte-bpe-prefix", 800)
+        make_model(family, len(made)).save_pretrained(folder)
+        bpe = json.loads(made.backend_tokenizer.to_str())["model"]
+        special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+        merges = [tuple(pair) for pair in bpe["merges"]]
+        tokenizer = transformers.RobertaTokenizer(vocab=bpe["vocab"], merges=merges, bos_token="[CLS]", eos_token="[SEP]", **special)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def encoded_by_the_script(model: Path, labels: list[str], label_all: bool, sentences) -> list[tuple[list[int], list[int]]]:
+    """Tokenise words with transformers and give labels to the tokens by run_ner.py's rules, written out here."""
+    extra = {"add_prefix_space": True} if json.loads((model / "config.json").read_text())["model_type"] == "roberta" else {}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model, **extra)
+    inside = {name: name.replace("B-", "I-") if name.replace("B-", "I-") in labels else name for name in labels}
+    found = []
+    for sentence in sentences:
+        encoding = tokenizer([word for word, _ in sentence], is_split_into_words=True, truncation=True, max_length=100)
+        learnt, before = [], None
+        for word in encoding.word_ids():
+            if word is None:
+                learnt.append(-100)
+            elif word != before:
+                learnt.append(labels.index(sentence[word][1]))
+            else:
+                learnt.append(labels.index(inside[sentence[word][1]]) if label_all else -100)
+            before = word
+        found.append((encoding["input_ids"], learnt))
+    return found
+
+
+def encoded_by_tunny(run_folder: Path) -> list[tuple[list[int], list[int]]]:
+    place = json.loads((run_folder / "manifest.json").read_text("utf-8"))["encoded"]["train"]
+    windows = WindowStore(Path(place) / "windows.arrow")
+    return [(window.ids.tolist(), window.labels.tolist()) for window in (windows[at] for at in range(len(windows)))]
+
+
+@pytest.mark.parametrize(("family", "kind"), [("bert", None), ("bert", "wordpiece-cased"), ("roberta", None), ("xlm-roberta", None)])
+@pytest.mark.parametrize("label_all", [False, True])
+def test_labels_and_ids_are_those_of_the_script(run, folder, family, kind, label_all):
+    sentences = [each for each in SENTENCES if family == "bert" or all(word.isalnum() for word, _ in each)]
+    model, train = saved(family, folder / "model", kind), written(folder, sentences)
+    arguments = [
+        "--model_name_or_path",
+        str(model),
+        "--train_file",
+        str(train),
+        "--do_train",
+        "--max_steps",
+        "1",
+        "--max_seq_length",
+        "100",
+    ]
+    code, err = run("run-ner", *arguments, "--output_dir", "out", *["--label_all_tokens"] * label_all)
+    assert code == 0, err
+    labels = sorted({tag for sentence in sentences for _, tag in sentence})
+    config = json.loads((folder / "out" / "config.json").read_text("utf-8"))
+    assert config["id2label"] == {str(number): name for number, name in enumerate(labels)}
+    found, expected = encoded_by_tunny(folder / "out"), encoded_by_the_script(model, labels, label_all, sentences)
+    assert [ids for ids, _ in found] == [ids for ids, _ in expected]
+    if family != "xlm-roberta":  # whose pieces that are a space alone get the label of their word there, and none in Tunny
+        assert found == expected
+    again = transformers.AutoTokenizer.from_pretrained(folder / "out")
+    assert (
+        again(["Warsaw"], is_split_into_words=True)["input_ids"]
+        == encoded_by_the_script(model, labels, label_all, [[("Warsaw", "O")]])[0][0]
+    )
+
+
+DO_ALL = [
+    "--do_train",
+    "--do_eval",
+    "--do_predict",
+    "--train_file",
+    "train.json",
+    "--validation_file",
+    "validation.json",
+    "--test_file",
+    "test.json",
+    "--output_dir",
+    "out",
+]
+
+
+def data(folder: Path) -> None:
+    made = ner_sentences()
+    for name, part in (("train", made[:40]), ("validation", made[40:50]), ("test", made[50:])):
+        written(folder, part, f"{name}.json")
+
+
+def test_run_ner_leaves_the_files_of_the_script(run, folder, tiny_bert):
+    data(folder)
+    code, err = run("run-ner", "--model_name_or_path", str(tiny_bert), *DO_ALL, "--max_train_samples=30", "--max-eval-samples", "7",
+                       "--learning_rate", "5e-3", "--num_train_epochs", "3.0", "--logging_steps", "2", "--return_entity_level_metrics")  # fmt: skip
+    assert code == 0, err
+    out = folder / "out"
+    results = {part: json.loads((out / f"{part}_results.json").read_text("utf-8")) for part in ("train", "eval", "predict", "all")}
+    assert results["all"] == {**results["train"], **results["eval"], **results["predict"]}
+    assert (results["train"]["train_samples"], results["eval"]["eval_samples"], results["predict"]["predict_samples"]) == (30, 7, 10)
+    state = json.loads((out / "trainer_state.json").read_text("utf-8"))
+    assert (state["global_step"], state["epoch"], state["best_metric"]) == (12, 3.0, None)
+    assert [line["step"] for line in state["log_history"]] == [2, 4, 6, 8, 10, 12]
+    model = transformers.AutoModelForTokenClassification.from_pretrained(out)
+    lines = [line.split(" ") for line in (out / "predictions.txt").read_text("utf-8").splitlines()]
+    test = ner_sentences()[50:]
+    assert [len(line) for line in lines] == [len(sentence) for sentence in test]
+    assert {tag for line in lines for tag in line} <= set(model.config.id2label.values())
+    gold = [[tag for _, tag in sentence] for sentence in test]
+    expected = classification_report(gold, lines, output_dict=True, zero_division=0)
+    for label in ("LOC", "PER"):
+        shown = {name: results["predict"][f"predict_{label}_{name}"] for name in ("precision", "recall", "f1", "number")}
+        assert list(shown.values()) == pytest.approx([expected[label][name] for name in ("precision", "recall", "f1-score", "support")])
+    assert results["predict"]["predict_overall_f1"] == pytest.approx(expected["micro avg"]["f1-score"])
+    assert results["predict"]["predict_overall_accuracy"] == pytest.approx(accuracy_score(gold, lines))
+
+
+def test_a_trained_folder_is_evaluated_alone_and_gives_its_scores_again(run, folder, tiny_bert):
+    data(folder)
+    run("run-ner", "--model_name_or_path", str(tiny_bert), *DO_ALL, "--eval_strategy", "epoch", "--load_best_model_at_end")
+    arguments = {"model_name_or_path": "out", "validation_file": "validation.json", "output_dir": "again", "do_eval": True}
+    (folder / "arguments.json").write_text(json.dumps(arguments))
+    code, err = run("run-ner", "arguments.json")
+    assert code == 0, err
+    first, again = (json.loads((folder / name / "eval_results.json").read_text("utf-8")) for name in ("out", "again"))
+    assert {name: first[name] for name in ("eval_f1", "eval_loss", "eval_accuracy")} == {name: again[name] for name in ("eval_f1", "eval_loss", "eval_accuracy")}  # fmt: skip
+    assert json.loads((folder / "out" / "trainer_state.json").read_text("utf-8"))["best_metric"] == first["eval_loss"]
+
+
+def test_run_ner_no_trainer_trains_and_evaluates_without_being_told(run, folder, tiny_bert):
+    data(folder)
+    arguments = [
+        "--train_file",
+        "train.json",
+        "--validation_file",
+        "validation.json",
+        "--output_dir",
+        "out",
+        "--max_length",
+        "64",
+        "--num_warmup_steps",
+        "2",
+        "--max_train_steps",
+        "4",
+    ]
+    code, err = run(
+        "run-ner",
+        "--model_name_or_path",
+        str(tiny_bert),
+        *arguments,
+        "--per_device_train_batch_size",
+        "4",
+        "--gradient_accumulation_steps",
+        "2",
+    )
+    assert code == 0, err
+    assert "arguments: those of run_ner_no_trainer.py" in err
+    saved_config = (folder / "out" / "config.yaml").read_text("utf-8")
+    for line in (
+        "max_steps: 4",
+        "batch_size: 8",
+        "micro_batch_limit: 4",
+        "warmup_steps: 2",
+        "max_grad_norm: 0.0",
+        "max_tokens: 64",
+        "precision: fp32",
+    ):
+        assert line in saved_config
+    assert {"eval_f1", "train_loss"} <= set(json.loads((folder / "out" / "all_results.json").read_text("utf-8")))
+
+
+def test_what_has_no_effect_is_said_and_all_that_cannot_be_followed_is_refused_at_once(run, folder):
+    lines = refused(run("run-ner", "--do_train", "--model_name_or_path", "m", "--num_train_epoch", "3", "--optim", "sgd", "--max_length", "9", "--adam_beta1",
+                        "0.8", "--num_train_epochs", "2.5", "--fp16", "maybe", "--trust_remote_code"))  # fmt: skip
+    assert lines == [
+        "--num_train_epoch: run_ner has no such argument; did you mean 'num_train_epochs'?",
+        "--optim: expected one of adamw_torch, adamw_torch_fused, adamw_hf, found sgd",
+        "--max_length: run_ner has no such argument; run_ner_no_trainer has",
+        "--adam_beta1: AdamW is used as it is by default. Leave it out.",
+        "--num_train_epochs: expected a whole number, found 2.5",
+        "--fp16: expected true or false, found maybe",
+        "--trust_remote_code: no code of models or data sets is run. Leave it out.",
+    ]
+    assert refused(run("run-ner", "--do_eval", "--model_name_or_path", "m")) == [
+        "--do_eval: needs validation data. Give --validation_file or --dataset_name."
+    ]
+    assert list(folder.iterdir()) == []
+
+
+def test_arguments_without_effect_are_said(capsys):
+    understand("run_ner", read_words(["--do-train", "--no_dataloader_pin_memory", "--seed=7"]))
+    assert capsys.readouterr().err == "--dataloader_pin_memory: has no effect: how batches are made and gathered changes no number\n"
