@@ -20,12 +20,12 @@ from tunny.core.page import TEMPLATES, render
 
 SCRIPTS = {"run_ner": "n", "run_ner_no_trainer": "t", "run_glue": "g"}
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
-_BOOLS = {**dict.fromkeys(("true", "yes", "t", "y", "1"), True), **dict.fromkeys(("false", "no", "f", "n", "0"), False)}
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
+_BOOLS = {**dict.fromkeys(("true", "yes", "t", "y", "1"), True), **dict.fromkeys(("false", "no", "f", "n", "0"), False)}
 
 
 class Argument(NamedTuple):
-    """One argument of a script: its type and default, what becomes of it, and what its values become where only some are taken."""
+    """One argument of a script: what becomes of it, and of its values where only some are taken."""
 
     type: type
     default: Any
@@ -48,8 +48,7 @@ class Arguments:
 
 @cache
 def _rows() -> list[tuple[str, str, dict[str, Any], dict[Any, Any]]]:
-    rows = yaml.safe_load((TEMPLATES / "hf_scripts.yaml").read_text("utf-8"))
-    return [(*row, {})[:4] for row in rows]
+    return [(*row, {})[:4] for row in yaml.safe_load((TEMPLATES / "hf_scripts.yaml").read_text("utf-8"))]
 
 
 def arguments_of(script: str) -> dict[str, Argument]:
@@ -57,28 +56,28 @@ def arguments_of(script: str) -> dict[str, Argument]:
     found = {}
     for whose, becomes, arguments, values in _rows():
         for name, default in arguments.items() if SCRIPTS[script] in whose else ():
-            known = default if isinstance(default, str) and default in _TYPES else None
-            found[name] = Argument(_TYPES[known], None, becomes, values) if known else Argument(type(default), default, becomes, values)
+            kind = _TYPES.get(str(default))
+            found[name] = Argument(kind or type(default), None if kind else default, becomes, values)
     return found
 
 
 def read_words(words: Sequence[str]) -> dict[str, list[str]]:
     """Return the values of each argument named on a command line, or in the JSON file that is its only word."""
-    found: dict[str, list[str]] = {}
     if len(words) == 1 and words[0].endswith(".json"):
         try:
             given = json.loads(Path(words[0]).read_text("utf-8-sig")).items()
         except (OSError, ValueError, AttributeError) as error:
             raise ConfigError(f"{words[0]}: expected a JSON object of arguments: {error}") from error
         return {name: [str(item) for item in (value if isinstance(value, list) else [value])] for name, value in given if value is not None}
+    found: dict[str, list[str]] = {}
     for word in words:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            found[name.replace("-", "_")] = [value] if equals else []
-        elif not found:
-            raise ConfigError(f"{word}: expected arguments as --name value, or the path of one .json file")
+            found[name.replace("-", "_")] = last = [value] if equals else []
+        elif found:
+            last.append(word)
         else:
-            found[list(found)[-1]].append(word)
+            raise ConfigError(f"{word}: expected arguments as --name value, or the path of one .json file")
     return found
 
 
@@ -87,9 +86,8 @@ def understand(script: str, written: Mapping[str, Sequence[str]]) -> Arguments:
     table, problems, idle = arguments_of(script), list[str](), list[str]()
     values = {name: one.default for name, one in table.items()}
     for name, words in written.items():
-        off = name.removeprefix("no_")
-        if name not in table and off in table and table[off].type is bool and not words:
-            name, words = off, ["false"]
+        if name not in table and name.startswith("no_") and not words:
+            name, words = name[3:], ["false"]
         if name not in table:
             others = [other for other in SCRIPTS if name in arguments_of(other)]
             problems.append(f"--{name}: {script} has no such argument{f'; {others[0]} has' if others else did_you_mean(name, table)}")
@@ -97,17 +95,17 @@ def understand(script: str, written: Mapping[str, Sequence[str]]) -> Arguments:
         name = table[name].becomes[3:] if table[name].becomes.startswith("as ") else name
         one, (fate, _, why) = table[name], table[name].becomes.partition(": ")
         try:
-            value = _value(one.type, words)
+            values[name] = value = _value(one.type, words)
         except ValueError:
             problems.append(f"--{name}: expected {_EXPECTED.get(one.type, 'one value')}, found {' '.join(words) or 'nothing'}")
             continue
-        if unknown := [item for item in (value if one.type is list else [value]) if one.values and item not in one.values]:
+        unknown = [item for item in (value if one.type is list else [value]) if one.values and item not in one.values]
+        if unknown:
             problems.append(f"--{name}: expected one of {', '.join(map(str, one.values))}, found {unknown[0]}")
         elif fate == "refused" and value != one.default:
             problems.append(f"--{name}: {why}. Leave it out.")
         elif fate == "none":
             idle.append(f"--{name}: has no effect: {why}")
-        values[name] = value
     if problems:
         raise ConfigError("\n".join(problems))
     for line in idle:
@@ -131,7 +129,7 @@ def _value(kind: type, words: Sequence[str]) -> Any:
 def _mapped(values: Mapping[Any, Any], value: Any) -> Any:
     """Return what a value becomes, of a list what its items become."""
     if isinstance(value, list):
-        return [values.get(item, item) for item in value if values.get(item, item) is not None]
+        return [values[item] for item in value if values[item] is not None]
     return values.get(value, value)
 
 

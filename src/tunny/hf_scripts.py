@@ -18,7 +18,6 @@ from tunny.core.console import choice, say
 from tunny.core.errors import ConfigError, RunError
 from tunny.core.files import new_file, read_json, write_json, write_text
 from tunny.data.audit import Audit
-from tunny.data.labels import given_names
 from tunny.data.read import class_names, read
 from tunny.data.settings import TOKEN_KINDS, EncodeSettings
 from tunny.data.tags import tag_words, word_tags
@@ -28,6 +27,7 @@ from tunny.tasks.model import load_tokenizer
 from tunny.training.folder import MANIFEST
 
 DO = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
+TESTED = ("validation", "test")
 PREFIXED = ("bloom", "gpt2", "roberta", "deberta")  # kinds of models whose tokenizers are told to put a space before the first word
 METRICS = {"token_accuracy": "accuracy", "matthews": "matthews_correlation", "spearman": "spearmanr"}  # what is called otherwise
 SHOWN = {"cola": ["matthews"], "stsb": ["pearson", "spearman"], "mrpc": ["accuracy", "f1"], "qqp": ["accuracy", "f1"]}  # else accuracy
@@ -82,18 +82,14 @@ def _run(told: Arguments, flags: Flags) -> None:
 def _parts(told: Arguments) -> dict[str, str]:
     """Return the data of each split that there is: files, or splits of a data set; mnli has two more, which end in _mm."""
     task = told["task_name"] if told.script == "run_glue" else None
-    name, config = (
-        told["dataset_name"] or (task and "nyu-mll/glue"),
-        told["dataset_config_name"] or (task and not told["dataset_name"] and task),
-    )
+    name, config = told["dataset_name"], told["dataset_config_name"]
+    if task and not name:
+        name, config = "nyu-mll/glue", task
     if not name:
         return {part: told[f"{part}_file"] for part in DO.values() if told[f"{part}_file"]}
     place = f"{name}/" if Path(name).is_dir() else f"hub:{name}{f':{config}' if config else ''}#"
-    if task != "mnli":
-        return {part: f"{place}{part}" for part in DO.values()}
-    sides = {"": "matched", "_mm": "mismatched"}
-    twice = {f"{part}{end}": f"{place}{part}_{side}" for part in ("validation", "test") for end, side in sides.items()}
-    return {"train": f"{place}train", **twice}
+    sides = {"": "_matched", "_mm": "_mismatched"} if task == "mnli" else {"": ""}
+    return {"train": f"{place}train"} | {f"{part}{end}": f"{place}{part}{side}" for part in TESTED for end, side in sides.items()}
 
 
 def settings_of(told: Arguments, parts: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, Any]:
@@ -103,36 +99,32 @@ def settings_of(told: Arguments, parts: Mapping[str, str], wanted: Mapping[str, 
     rows, times = told["per_device_train_batch_size"], told["gradient_accumulation_steps"]
     found: dict[str, Any] = {"engine.precision": "fp16" if told["fp16"] else "bf16" if told["bf16"] else "fp32", **told.settings}
     found |= {"data.train": parts.get("train"), "train.batch_size": rows * times, "engine.micro_batch_limit": rows if times > 1 else None}
-    most = {
-        part: told[name] for part, name in zip(DO.values(), ("max_train_samples", "max_eval_samples", "max_predict_samples"), strict=True)
-    }
-    found["data.max_examples"] = {
-        part: 100 if told["debug"] is True else number for part, number in most.items() if number or told["debug"] is True
-    }
-    if (told["max_steps"] or -1) > 0:
-        found["train.max_steps"] = told["max_steps"]
+    most = {"train": told["max_train_samples"], "validation": told["max_eval_samples"], "test": told["max_predict_samples"]}
+    found["data.max_examples"] = 100 if told["debug"] is True else {part: number for part, number in most.items() if number} or None
+    found["train.max_steps"] = told["max_steps"] if (told["max_steps"] or -1) > 0 else told.settings.get("train.max_steps")
     if told.script == "run_glue":
         found["task.kind"] = "regress" if told["task_name"] == "stsb" else "classify"
     if told.script == "run_ner_no_trainer":
         found |= {"train.max_grad_norm": 0.0, "track": found["track"] if told["with_tracking"] else []}
         found["checkpoint.every_steps"] = None if told["checkpointing_steps"] == "epoch" else told["checkpointing_steps"]
     else:
-        warmup = 0 if told["lr_scheduler_type"] == "constant" else told["warmup_steps"]  # constant has no warm-up there
+        warmup = told["warmup_steps"]
         found |= {"train.warmup_ratio": warmup} if warmup < 1 else {"train.warmup_steps": int(warmup)}
+    if told["lr_scheduler_type"] == "constant":  # which has no warm-up there
+        found["train.warmup_steps"] = 0
     if told["push_to_hub"]:
         found["checkpoint.push"] = told["hub_model_id"] or Path(told["output_dir"]).absolute().name
-    best, when = told["load_best_model_at_end"], told["eval_strategy"] if told["do_train"] else None
-    if when in ("steps", "epoch"):
+    problems += ["--bf16, --fp16: give one of the two"] if told["bf16"] and told["fp16"] else []
+    best, when = told["load_best_model_at_end"], told["eval_strategy"] or "no"
+    if told["do_train"] and when != "no":
         metric = (told["metric_for_best_model"] or "loss").removeprefix("eval_").removeprefix("overall_")
         names = {theirs: ours for ours, theirs in METRICS.items() if ours != "token_accuracy" or told.script == "run_ner"}
-        found |= {"data.validation": parts.get("validation"), "train.metric_for_best": names.get(metric, metric) if best else None}
+        found |= {"data.validation": parts.get("validation"), "train.metric_for_best": names.get(metric, metric)}
         found["train.evaluate_every_steps"] = (told["eval_steps"] or told["logging_steps"]) if when == "steps" else None
         problems += [] if "validation" in parts else [f"--eval_strategy {when}: needs validation data. Give --validation_file."]
         if not best:
-            choice(
-                "model", "the best one", "where validation data is looked at, the best is always kept; --eval_strategy no keeps the last"
-            )
-    elif best:
+            choice("model", f"the best by {metric}", "it is kept where validation data is looked at; --eval_strategy no keeps the last")
+    elif told["do_train"] and best:
         problems.append("--load_best_model_at_end: needs validation while training. Give --eval_strategy epoch or steps.")
     if problems:
         raise ConfigError("\n".join(problems))
@@ -160,7 +152,8 @@ def _fitted(told: Arguments, config: Config) -> dict[str, Any]:
             return found | {"task.kind": "regress"}
         names = sorted(names, key=float) if all(map(_is_number, names)) else names
     own = {str(name): number for number, name in loaded.config.id2label.items()}
-    return found | {"data.labels": sorted(names, key=own.__getitem__) if set(names) == set(own) else names}
+    same = set(names) == set(own) and (is_token or told["task_name"])  # of classes in files run_glue.py keeps the order
+    return found | {"data.labels": sorted(names, key=own.__getitem__) if same else names}
 
 
 def _is_number(name: str) -> bool:
@@ -226,11 +219,8 @@ def _write_state(told: Arguments, config: Config, folder: Path) -> dict[str, Any
 def _named(told: Arguments, metrics: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Return metrics as the script names them."""
     of_tokens, whole = told.script != "run_glue", "overall_" if told["return_entity_level_metrics"] else ""
-    names = (
-        ["precision", "recall", "f1", "token_accuracy"]
-        if of_tokens
-        else SHOWN.get(told["task_name"], ["mse" if "mse" in metrics else "accuracy"])
-    )
+    of_texts = SHOWN.get(told["task_name"], ["mse" if "mse" in metrics else "accuracy"])
+    names = ["precision", "recall", "f1", "token_accuracy"] if of_tokens else of_texts
     found = {METRICS.get(name, name): metrics[name] for name in names if metrics.get(name) is not None}
     both = {} if of_tokens or len(found) < 2 else {"combined_score": sum(found.values()) / len(found)}
     loss = {f"{prefix}_loss": metrics["loss"]} if metrics.get("loss") is not None else {}
@@ -243,11 +233,8 @@ def _scores(told: Arguments, evaluation: Path, prefix: str) -> dict[str, Any]:
     shown = _named(told, found["metrics"], prefix)
     for label, row in found["per_label"].items() if told["return_entity_level_metrics"] else ():
         shown |= {f"{prefix}_{label}_{name.replace('support', 'number')}": row[name] for name in ("precision", "recall", "f1", "support")}
-    speed = {
-        "runtime": found["speed"]["seconds"],
-        "samples": found["examples"],
-        "samples_per_second": found["speed"]["examples_per_second"],
-    }
+    seconds, rate = found["speed"]["seconds"], found["speed"]["examples_per_second"]
+    speed = {"runtime": seconds, "samples": found["examples"], "samples_per_second": rate}
     return shown | {f"{prefix}_{name}": value for name, value in speed.items()}
 
 
@@ -272,10 +259,10 @@ def _predict(told: Arguments, config: Config, model: str, source: str, folder: P
         lines = [f"{at}\t{row['label'] if 'label' in row else format(row['value'], '3.3f')}\n" for at, row in enumerate(rows)]
         write_text(folder / f"predict_results_{told['task_name']}{end.replace('_', '-')}.txt", "".join(["index\tprediction\n", *lines]))
         return
-    examples = read([source], given.data, config.task.kind, Audit(), names=given_names(given.data))
-    tags = (row.get("tags") or _tags(row["spans"], words_of(example)) for example, row in zip(examples, rows, strict=True))
+    examples = read([source], given.data, config.task.kind, Audit(), labels_needed=False)
+    tags = (row.get("tags") or tag_words(map(_span, row["spans"]), words_of(one)) for one, row in zip(examples, rows, strict=True))
     write_text(folder / "predictions.txt", "".join(" ".join(some) + "\n" for some in tags))
 
 
-def _tags(spans: Sequence[Mapping[str, Any]], words: Sequence[tuple[int, int]]) -> list[str]:
-    return tag_words([(span["start"], span["end"], span["label"]) for span in spans], words)
+def _span(span: Mapping[str, Any]) -> tuple[int, int, str]:
+    return span["start"], span["end"], span["label"]
