@@ -48,9 +48,9 @@ def refused(answer: tuple[int, str]) -> list[str]:
     return [line.removeprefix("error: ") for line in err.splitlines()]
 
 
-def written(folder: Path, sentences=SENTENCES, name: str = "train.json") -> Path:
+def written(folder: Path, sentences=SENTENCES, name: str = "train.json", tags: str = "ner_tags") -> Path:
     """Write sentences as the JSON lines that run_ner.py reads."""
-    lines = [{"tokens": [word for word, _ in each], "ner_tags": [tag for _, tag in each]} for each in sentences]
+    lines = [{"tokens": [word for word, _ in each], tags: [tag for _, tag in each]} for each in sentences]
     (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     return folder / name
 
@@ -279,6 +279,39 @@ def test_an_output_folder_with_a_run_is_refused_resumed_or_replaced(run, folder,
     )
     assert run(*start, "--overwrite_output_dir")[0] == 0
     assert not (folder / "out" / "predictions.txt").exists()
+
+
+def test_a_model_or_a_text_that_is_no_run_of_ours_is_not_replaced(run, folder, tiny_bert):
+    data(folder)
+    (folder / "README.md").write_text("mine")
+    start = [
+        "run-ner",
+        "--model_name_or_path",
+        tiny_bert,
+        "--do_train",
+        "--train_file",
+        "train.json",
+        "--output_dir",
+        ".",
+        "--overwrite_output_dir",
+    ]
+    assert refused(run(*start))[-1] == ".: holds README.md, but no run; a model would replace that. Choose another --output_dir."
+    assert (folder / "README.md").read_text() == "mine"
+
+
+def test_parts_of_speech_have_sorted_labels_and_accuracy_alone(run, folder, tiny_bert):
+    made = [[(word, "NAME" if tag != "O" else "WORD") for word, tag in each] for each in ner_sentences()]
+    for name, part in (("train", made[:40]), ("validation", made[40:50]), ("test", made[50:])):
+        written(folder, part, f"{name}.json", "pos_tags")
+    code, err = run("run-ner", "--task_name", "pos", "--model_name_or_path", tiny_bert, *DO_ALL, "--max_steps", "2")
+    assert code == 0, err
+    assert list(json.loads((folder / "out" / "config.json").read_text("utf-8"))["id2label"].values()) == ["NAME", "WORD"]
+    lines = [line.split(" ") for line in (folder / "out" / "predictions.txt").read_text("utf-8").splitlines()]
+    gold = [[tag for _, tag in each] for each in made[50:]]
+    right = [answer == tag for line, tags in zip(lines, gold, strict=True) for answer, tag in zip(line, tags, strict=True)]
+    found = json.loads((folder / "out" / "predict_results.json").read_text("utf-8"))
+    assert found["predict_accuracy"] == pytest.approx(sum(right) / len(right))
+    assert "predict_f1" not in found
 
 
 def test_the_model_at_the_top_of_the_folder_is_the_one_in_it(run, folder, tiny_bert):

@@ -17,6 +17,7 @@ from tunny.config import Config, FileSettings, load_config
 from tunny.core.console import choice, say
 from tunny.core.errors import ConfigError, RunError
 from tunny.core.files import new_file, read_json, write_json, write_text
+from tunny.core.settings import Resolved
 from tunny.data.audit import Audit
 from tunny.data.read import class_names, read
 from tunny.data.settings import TOKEN_KINDS, EncodeSettings
@@ -32,6 +33,7 @@ PREFIXED = ("bloom", "gpt2", "roberta", "deberta")  # kinds of models whose toke
 METRICS = {"token_accuracy": "accuracy", "matthews": "matthews_correlation", "spearman": "spearmanr"}  # what is called otherwise
 SHOWN = {"cola": ["matthews"], "stsb": ["pearson", "spearman"], "mrpc": ["accuracy", "f1"], "qqp": ["accuracy", "f1"]}  # else accuracy
 RESULTS = ("*_results.json", "trainer_state.json", "predict*.txt", "predictions*.jsonl")
+MODEL = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "tunny.json", "README.md")
 Flags = Sequence[tuple[str, str | None]]
 
 
@@ -62,7 +64,7 @@ def _run(told: Arguments, flags: Flags) -> None:
     if "do_train" in wanted:
         resolved = load_config(None, flags, values | _fitted(told, config))
         config, model = resolved.settings, str(folder / "model")
-        _train(told, folder, partial(run.train, resolved))
+        _train(told, resolved, folder)
         _write_results(folder, "train", _write_state(told, config, folder))
     found: dict[str, Any] = {}
     for part in [part for part in parts if part.startswith("validation") and "do_eval" in wanted]:
@@ -169,30 +171,31 @@ def _reading(config: Config, part: str) -> FileSettings:
 # -- what the scripts' users look for ----------------------------------------------------------------------------------
 
 
-def _train(told: Arguments, folder: Path, train: Any) -> None:
+def _train(told: Arguments, resolved: Resolved[Config], folder: Path) -> None:
     """Train into the output folder, whose top then is the model too."""
-    resumed = told["resume_from_checkpoint"] or "false"
-    resume, overwrite = resumed.lower() != "false", told["overwrite_output_dir"]
+    resumed, overwrite = told["resume_from_checkpoint"] or "false", told["overwrite_output_dir"]
+    resume, is_run = resumed.lower() != "false", (folder / MANIFEST).exists()
     if resume and resumed.lower() != "true" and not Path(resumed).absolute().is_relative_to(folder.absolute()):
         raise ConfigError(f"--resume_from_checkpoint: expected true, or a folder in {folder}, found {resumed}")
-    if (folder / MANIFEST).exists() and not (resume or overwrite):
-        raise RunError(
-            f"{folder}: already holds a run. Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
-        )
-    train(resume=resume, overwrite=overwrite, before=partial(_clear, folder))
-    for file in [path for path in (folder / "model").iterdir() if path.is_file()]:
-        with new_file(folder / file.name) as temporary:
+    if is_run and not (resume or overwrite):
+        what = "Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
+        raise RunError(f"{folder}: already holds a run. {what}")
+    theirs = [name for name in MODEL if (folder / name).exists() and not is_run]
+    if theirs:
+        raise RunError(f"{folder}: holds {', '.join(theirs)}, but no run; a model would replace that. Choose another --output_dir.")
+    run.train(resolved, resume=resume, overwrite=overwrite, before=partial(_clear, folder))
+    for name in MODEL:
+        with new_file(folder / name) as temporary:
             try:
-                os.link(file, temporary)
+                os.link(folder / "model" / name, temporary)
             except OSError:  # a file system without links
-                shutil.copyfile(file, temporary)
+                shutil.copyfile(folder / "model" / name, temporary)
     say(f"model: its files stand in {folder} too, for from_pretrained")
 
 
 def _clear(folder: Path) -> None:
     """Remove what a former run left at the top of the folder, which a new one makes stale."""
-    former = [path.name for path in (folder / "model").glob("*")]
-    for path in [path for name in (*RESULTS, *former) for path in folder.glob(name) if path.is_file()]:
+    for path in [path for name in (*RESULTS, *MODEL) for path in folder.glob(name)]:
         path.unlink()
 
 
