@@ -277,6 +277,9 @@ def test_an_output_folder_with_a_run_is_refused_resumed_or_replaced(run, folder,
     assert refused(run(*start, "--resume_from_checkpoint", "elsewhere"))[-1] == (
         "--resume_from_checkpoint: expected true, or a folder in out, found elsewhere"
     )
+    assert refused(run(*start, "--train.seeds", "[1, 2]"))[-1] == (
+        "train.seeds: makes several models, and this command leaves one. Use tunny train."
+    )
     assert run(*start, "--overwrite_output_dir")[0] == 0
     assert not (folder / "out" / "predictions.txt").exists()
 

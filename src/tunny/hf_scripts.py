@@ -7,7 +7,7 @@ scripts' order: that of the data set's classes, else sorted, and a model's own w
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tunny.core.files import new_file, read_json, write_json, write_text
 from tunny.core.settings import Resolved
 from tunny.data.audit import Audit
 from tunny.data.read import class_names, read
-from tunny.data.settings import TOKEN_KINDS, EncodeSettings
+from tunny.data.settings import TOKEN_KINDS, EncodeSettings, split_paths
 from tunny.data.tags import tag_words, word_tags
 from tunny.data.words import words_of
 from tunny.hf_arguments import Arguments, read_words, understand
@@ -54,17 +54,21 @@ def run_glue(words: Sequence[str], flags: Flags) -> None:
 def _run(told: Arguments, flags: Flags) -> None:
     if told["token"]:
         os.environ["HF_TOKEN"] = told["token"]
-    parts, plain = _parts(told), told.script == "run_ner_no_trainer"
-    wanted = {name: part for name, part in DO.items() if told[name] or (plain and (part == "train" or (part in parts and part != "test")))}
+    parts = _parts(told)
+    wanted = {name: part for name, part in DO.items() if told[name]}
+    if told.script == "run_ner_no_trainer":
+        wanted = {name: part for name, part in DO.items() if part == "train" or part in parts}
     if not wanted:
         raise ConfigError(f"nothing to do: give one or more of {', '.join(f'--{name}' for name in DO)}")
     values = settings_of(told, parts, wanted)
     config = load_config(None, flags, values).settings
     folder, model = Path(config.output_dir), config.model.name
     if "do_train" in wanted:
+        train = _ready(told, config, folder)
         resolved = load_config(None, flags, values | _fitted(told, config))
+        train(resolved)
+        _put_at_top(folder)
         config, model = resolved.settings, str(folder / "model")
-        _train(told, resolved, folder)
         _write_results(folder, "train", _write_state(told, config, folder))
     found: dict[str, Any] = {}
     for part in [part for part in parts if part.startswith("validation") and "do_eval" in wanted]:
@@ -144,10 +148,10 @@ def _fitted(told: Arguments, config: Config) -> dict[str, Any]:
         found |= {"encode.max_tokens": room, "encode.stride": min(EncodeSettings().stride, room // 4)}
     if config.data.labels is not None or kind == "regress":
         return found
-    train = str(config.data.train)
-    names = class_names(train).get(str(config.data.tags or f"{kind}_tags") if is_token else "label")
+    files = split_paths(config.data.train)[""]
+    names = class_names(files[0]).get(str(config.data.tags or f"{kind}_tags") if is_token else "label")
     if names is None:
-        examples = read([train], config.data.model_copy(update={"max_examples": None}), kind, Audit())
+        examples = read(files, config.data.model_copy(update={"max_examples": None}), kind, Audit())
         of_each = (word_tags(one, words_of(one), kind) if is_token else one.labels or () for one in examples)
         names = sorted({name for some in of_each for name in some if name is not None})
         if not is_token and any("." in name for name in names) and all(map(_is_number, names)):
@@ -168,22 +172,27 @@ def _reading(config: Config, part: str) -> FileSettings:
     return FileSettings(data=config.data.model_copy(update=own), engine=config.engine)
 
 
-# -- what the scripts' users look for ----------------------------------------------------------------------------------
-
-
-def _train(told: Arguments, resolved: Resolved[Config], folder: Path) -> None:
-    """Train into the output folder, whose top then is the model too."""
+def _ready(told: Arguments, config: Config, folder: Path) -> Callable[[Resolved[Config]], Path]:
+    """Return what trains into the output folder; raise an error where it would take the place of something that is wanted."""
     resumed, overwrite = told["resume_from_checkpoint"] or "false", told["overwrite_output_dir"]
     resume, is_run = resumed.lower() != "false", (folder / MANIFEST).exists()
+    if config.train.seeds is not None:
+        raise ConfigError("train.seeds: makes several models, and this command leaves one. Use tunny train.")
     if resume and resumed.lower() != "true" and not Path(resumed).absolute().is_relative_to(folder.absolute()):
         raise ConfigError(f"--resume_from_checkpoint: expected true, or a folder in {folder}, found {resumed}")
     if is_run and not (resume or overwrite):
         what = "Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
         raise RunError(f"{folder}: already holds a run. {what}")
-    theirs = [name for name in MODEL if (folder / name).exists() and not is_run]
-    if theirs:
+    if theirs := [name for name in MODEL if (folder / name).exists() and not is_run]:
         raise RunError(f"{folder}: holds {', '.join(theirs)}, but no run; a model would replace that. Choose another --output_dir.")
-    run.train(resolved, resume=resume, overwrite=overwrite, before=partial(_clear, folder))
+    return partial(run.train, resume=resume, overwrite=overwrite, before=partial(_clear, folder))
+
+
+# -- what the scripts' users look for ----------------------------------------------------------------------------------
+
+
+def _put_at_top(folder: Path) -> None:
+    """Make the output folder a model folder too."""
     for name in MODEL:
         with new_file(folder / name) as temporary:
             try:
