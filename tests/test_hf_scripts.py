@@ -298,7 +298,7 @@ def test_a_model_or_a_text_that_is_no_run_of_ours_is_not_replaced(run, folder, t
         ".",
         "--overwrite_output_dir",
     ]
-    assert refused(run(*start))[-1] == ".: holds README.md, but no run; a model would replace that. Choose another --output_dir."
+    assert refused(run(*start))[-1] == ".: holds README.md, which the model would replace. Choose another --output_dir."
     assert (folder / "README.md").read_text() == "mine"
 
 

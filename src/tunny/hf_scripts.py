@@ -6,7 +6,6 @@ scripts' order: that of the data set's classes, else sorted, and a model's own w
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from tunny import model_commands, run
 from tunny.config import Config, FileSettings, load_config
 from tunny.core.console import choice, say
 from tunny.core.errors import ConfigError, RunError
-from tunny.core.files import new_file, read_json, write_json, write_text
+from tunny.core.files import link, new_file, read_json, write_json, write_text
 from tunny.core.settings import Resolved
 from tunny.data.audit import Audit
 from tunny.data.read import class_names, read
@@ -33,7 +32,7 @@ PREFIXED = ("bloom", "gpt2", "roberta", "deberta")  # kinds of models whose toke
 METRICS = {"token_accuracy": "accuracy", "matthews": "matthews_correlation", "spearman": "spearmanr"}  # what is called otherwise
 SHOWN = {"cola": ["matthews"], "stsb": ["pearson", "spearman"], "mrpc": ["accuracy", "f1"], "qqp": ["accuracy", "f1"]}  # else accuracy
 RESULTS = ("*_results.json", "trainer_state.json", "predict*.txt", "predictions*.jsonl")
-MODEL = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "tunny.json", "README.md")
+MODEL = ("tunny.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md")  # the first says whose
 Flags = Sequence[tuple[str, str | None]]
 
 
@@ -183,8 +182,9 @@ def _ready(told: Arguments, config: Config, folder: Path) -> Callable[[Resolved[
     if is_run and not (resume or overwrite):
         what = "Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
         raise RunError(f"{folder}: already holds a run. {what}")
-    if theirs := [name for name in MODEL if (folder / name).exists() and not is_run]:
-        raise RunError(f"{folder}: holds {', '.join(theirs)}, but no run; a model would replace that. Choose another --output_dir.")
+    theirs = [name for name in MODEL if (folder / name).exists()]
+    if theirs and not (is_run and MODEL[0] in theirs):
+        raise RunError(f"{folder}: holds {', '.join(theirs)}, which the model would replace. Choose another --output_dir.")
     return partial(run.train, resume=resume, overwrite=overwrite, before=partial(_clear, folder))
 
 
@@ -195,16 +195,13 @@ def _put_at_top(folder: Path) -> None:
     """Make the output folder a model folder too."""
     for name in MODEL:
         with new_file(folder / name) as temporary:
-            try:
-                os.link(folder / "model" / name, temporary)
-            except OSError:  # a file system without links
-                shutil.copyfile(folder / "model" / name, temporary)
+            link(folder / "model" / name, temporary)
     say(f"model: its files stand in {folder} too, for from_pretrained")
 
 
 def _clear(folder: Path) -> None:
     """Remove what a former run left at the top of the folder, which a new one makes stale."""
-    for path in [path for name in (*RESULTS, *MODEL) for path in folder.glob(name)]:
+    for path in [path for name in (*RESULTS, *reversed(MODEL)) for path in folder.glob(name)]:
         path.unlink()
 
 
