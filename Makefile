@@ -50,3 +50,5 @@ bench: install
 docs: install
 	$(BIN)/tunny config --markdown > docs/config.md.new
 	mv docs/config.md.new docs/config.md
+	$(BIN)/python -c "from tunny.hf_arguments import page; print(page(), end='')" > docs/hf-scripts.md.new
+	mv docs/hf-scripts.md.new docs/hf-scripts.md

@@ -16,7 +16,7 @@ from tunny.cli import main, take_overrides
 from tunny.config import settings_markdown, settings_table
 
 COMMANDS = (
-    "train", "distill", "prepare", "evaluate", "predict", "compare", "export", "bench", "push", "check", "split", "convert", "init", "config", "env",
+    "train", "distill", "prepare", "evaluate", "predict", "compare", "export", "bench", "push", "run-ner", "run-glue", "check", "split", "convert", "init", "config", "env",
 )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_every_command_has_help(run, command):
 def test_the_help_names_every_command(run, arguments):
     code, out, err = run(*arguments)
     assert (code, err) == (0, "")
-    assert re.findall(r"^  ([a-z]+)  ", out.partition("Commands:")[2], re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  ([a-z-]+)  ", out.partition("Commands:")[2], re.MULTILINE) == list(COMMANDS)
 
 
 def test_help_answers_in_less_than_a_third_of_a_second():

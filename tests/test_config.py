@@ -18,6 +18,7 @@ from tunny.config import (
     settings_markdown,
     settings_schema,
     settings_table,
+    split_settings,
 )
 from tunny.core.errors import ConfigError
 
@@ -391,3 +392,19 @@ def test_the_schema_allows_the_short_forms():
     properties = settings_schema()["properties"]
     assert {"enum": ["ner", "pos", "chunk", "classify", "multilabel", "regress"]} in properties["task"]["anyOf"]
     assert {"type": "array", "items": {"enum": ["tensorboard"]}} in properties["track"]["anyOf"]
+
+
+def test_max_examples_may_be_told_for_each_split():
+    values = {
+        "task": "ner",
+        "data": {"train": "t", "validation": {"a": "x", "b": "y"}, "test": "z", "max_examples": {"train": 9, "validation": 4}},
+    }
+    config = load_config(values=values | {"evaluate": {"max_examples": 5}}).settings
+    assert {name: one.max_examples for name, one in split_settings(config).items()} == {
+        "train": 9, "validation/a": 4, "validation/b": 4, "test": 5,
+    }  # fmt: skip
+
+
+def test_commands_on_files_refuse_a_mapping_of_splits():
+    with pytest.raises(ConfigError, match=r"data\.max_examples: expected a number; a mapping is for the splits of a training"):
+        load_file_settings([("data.max_examples", "{train: 3}")])

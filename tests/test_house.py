@@ -11,16 +11,18 @@ import pytest
 
 import tunny
 from tunny.config import settings_markdown
+from tunny.hf_arguments import page
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "tunny"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = {
     "core": 0, "samples": 0, "data": 1, "metrics": 1, "engine": 2, "tasks": 3, "training": 4, "evaluation": 4, "ship": 5,
-    "config": 6, "run": 6, "seeds": 6, "review": 6, "file_commands": 6, "model_commands": 6, "api": 6, "cli": 7, "__init__": 7, "__main__": 7,
+    "config": 6, "run": 6, "seeds": 6, "review": 6, "file_commands": 6, "model_commands": 6, "api": 6,
+    "hf_arguments": 6, "hf_scripts": 6, "cli": 7, "__init__": 7, "__main__": 7,
 }  # fmt: skip
 ONE_ROOM = [
-    {"config", "run", "seeds", "review", "file_commands", "model_commands", "api"},
+    {"config", "run", "seeds", "review", "file_commands", "model_commands", "api", "hf_arguments", "hf_scripts"},
     {"cli", "__init__", "__main__"},
 ]  # files at the top that stand on one floor together
 HEAVY = {"torch", "transformers"}
@@ -107,6 +109,10 @@ def test_every_public_name_is_there_and_explained(name):
 def test_an_unknown_public_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'tunny' has no attribute 'trian'"):
         _ = tunny.trian
+
+
+def test_the_page_of_the_scripts_is_what_their_table_says():
+    assert (ROOT / "docs" / "hf-scripts.md").read_text("utf-8") == page(), "run `make docs`"
 
 
 def test_the_page_of_settings_is_what_the_settings_say():

@@ -168,6 +168,31 @@ def push(
     model_commands.push(model, repo, public=public, update=update)
 
 
+Script = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command("run-ner", context_settings=Script)
+def run_ner(context: typer.Context) -> None:
+    """Take the arguments of Hugging Face's run_ner.py or run_ner_no_trainer.py, or a JSON file of them, and leave the same files.
+
+    What becomes of each stands in docs/hf-scripts.md; settings (--section.key value) may stand beside them.
+    """
+    from tunny import hf_scripts
+
+    hf_scripts.run_ner(context.args, _flags)
+
+
+@app.command("run-glue", context_settings=Script)
+def run_glue(context: typer.Context) -> None:
+    """Take the arguments of Hugging Face's run_glue.py, or a JSON file of them, and leave the same files.
+
+    What becomes of each stands in docs/hf-scripts.md; settings (--section.key value) may stand beside them.
+    """
+    from tunny import hf_scripts
+
+    hf_scripts.run_glue(context.args, _flags)
+
+
 Source = Annotated[str, typer.Argument(help="a labelled file, folder, glob or hub: name", show_default=False)]
 
 
@@ -293,6 +318,7 @@ def _require_together(arguments: list[str]) -> None:
 def take_overrides(arguments: list[str]) -> tuple[Flags, list[str]]:
     """Part settings from the other arguments: `--section.key value`, `--section.key=value`, and the top-level names."""
     top = {"name", "output_dir", "seed", "task", "track", "config_path", "params"} - ({"seed"} if arguments[:1] == ["split"] else set())
+    top = set() if arguments[:1] in (["run-ner"], ["run-glue"]) else top  # these are arguments of their own there
     flags: Flags = []
     rest: list[str] = []
     if arguments[:1] == ["launch"]:  # they belong to the command behind it

@@ -141,10 +141,13 @@ def _absolute(path: str) -> str:
 
 def split_settings(config: Config) -> dict[str, DataSettings]:
     """Return the reading settings of each split: evaluation may take fewer examples."""
-    limits = [limit for limit in (config.data.max_examples, config.evaluate.max_examples) if limit is not None]
-    scored = config.data.model_copy(update={"max_examples": min(limits, default=None)})
-    bare = config.data.model_copy(update={"format": "auto", "max_examples": None, "language": None, "group_by": None})
-    return {name: {"train": config.data, UNLABELLED: bare}.get(name, scored) for name in all_files(config)}
+    found = {}
+    for name in all_files(config):
+        limits = [config.data.most_of(name.partition("/")[0]), None if name == "train" else config.evaluate.max_examples]
+        least = min([limit for limit in limits if limit is not None], default=None)
+        bare = {"format": "auto", "max_examples": None, "language": None, "group_by": None}
+        found[name] = config.data.model_copy(update=bare if name == UNLABELLED else {"max_examples": least})
+    return found
 
 
 def all_files(config: Config) -> dict[str, list[str]]:
@@ -171,7 +174,10 @@ def load_file_settings(flags: Sequence[tuple[str, str | None]] = (), columns: Ma
     python = Layer({"data": dict(columns or {})}, {"data": "arguments"})
     params = [layers.params_layer(value or "") for key, value in flags if key == "params"]
     given = [python, environment, layers.flag_layer([flag for flag in flags if flag[0] != "params"]), *params]
-    return layers.resolve(FileSettings, given, SHORTHANDS, variables).settings
+    found = layers.resolve(FileSettings, given, SHORTHANDS, variables).settings
+    if isinstance(found.data.max_examples, dict):
+        raise ConfigError("data.max_examples: expected a number; a mapping is for the splits of a training")
+    return found
 
 
 def settings_table() -> list[tuple[str, str, str, str]]:

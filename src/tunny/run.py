@@ -76,6 +76,8 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
     teacher = load_teacher(config.distill, config.engine, config.task, loaded) if config.distill else None
     check_window(config.encode.max_tokens, loaded.padding.positions)
     encoder = Encoder(loaded.tokenizer.backend_tokenizer, config.encode)
+    if config.encode.prefix_space:
+        loaded.tokenizer.add_prefix_space = True  # for those who load the model without Tunny
     dataset = read_splits(all_files(config), split_settings(config), config.task.kind, seed=config.seed, limit=config.evaluate.max_examples)
     require_labels(dataset)
     if config.task.kind != "regress":

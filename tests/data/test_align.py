@@ -182,6 +182,19 @@ def test_continuation_pieces_learn_nothing_unless_they_are_to():
     assert np.all(window.labels[~own] == IGNORED)
 
 
+def test_where_a_type_has_no_inside_tag_pieces_learn_its_beginning_and_longer_spans_are_told():
+    labels, audit = LabelSet("ner", ("B-PER", "O")), Audit()
+    example = replace(tokenised(["Marie", "Curie", "left"]), spans=(Span(0, 11, "PER"),))
+    (window,) = rows_of(encoder(label_all_pieces=True), [example], labels, audit)
+    learnt = {word: window.labels[window.words == word].tolist() for word in range(3)}
+    assert learnt == {0: [0], 1: [IGNORED], 2: [1]}
+    assert audit.counts["spans of several words without an I- tag in data.labels"] == 1
+    one = replace(tokenised(["turbots"]), spans=(Span(0, 7, "PER"),))
+    (window,) = rows_of(encoder(label_all_pieces=True), [one], labels)
+    assert set(window.labels[1:-1].tolist()) == {0}
+    assert len(window.labels) > 3
+
+
 def test_with_label_all_pieces_they_learn_to_continue():
     example = Example("x", "Peterhead Bergens now", spans=(Span(0, 17, "LOC"),))
     made = encoder(label_all_pieces=True)

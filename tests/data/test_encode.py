@@ -168,3 +168,11 @@ def test_truncation_and_padding_of_the_tokenizer_are_switched_off():
     made = Encoder(raw, EncodeSettings(max_tokens=200, stride=16))
     (window,) = rows_of(made, [found_in(", " * 100)])
     assert len(window.ids) == 102
+
+
+@kinds
+def test_with_prefix_space_the_first_word_is_encoded_as_any_other(kind):
+    tokenizer = make_tokenizer(kind).backend_tokenizer
+    made = Encoder(tokenizer, EncodeSettings(max_tokens=64, stride=16, prefix_space=True))
+    first, second = (list(rows_of(made, [found_in(text)])[0].ids[1:-1]) for text in ("turbot", "turbot turbot"))
+    assert second == first + first

@@ -23,6 +23,19 @@ def test_given_names_may_be_types_or_tags_and_keep_their_order(given):
     assert label_set("ner", given, FOUND)[0].names == ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG")
 
 
+@pytest.mark.parametrize("given", [["B-LOC", "B-ORG", "B-PER", "I-LOC", "I-ORG", "I-PER", "O"], ["B-LOC", "B-ORG", "B-PER", "I-PER", "O"]])
+def test_tags_of_iob2_are_the_outputs_as_they_stand(given):
+    assert label_set("ner", given, FOUND)[0].names == tuple(given)
+
+
+@pytest.mark.parametrize(
+    "given", [["B-LOC", "B-ORG", "B-PER", "I-PER"], ["O", "I-LOC", "I-ORG", "I-PER"], ["O", "S-LOC", "S-ORG", "B-PER", "I-PER"]]
+)
+def test_tags_without_o_or_a_beginning_or_of_other_schemes_tell_the_types_only(given):
+    names = label_set("ner", given, FOUND)[0].names
+    assert names == ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
+
+
 def test_classes_keep_the_order_they_are_given_in():
     labels, reason = label_set("classify", ["no", "yes"], {"train": Counter({"yes": 3})})
     assert (labels.names, reason, labels.ids) == (("no", "yes"), "data.labels", {"no": 0, "yes": 1})

@@ -77,6 +77,12 @@ def test_schedules_are_those_of_transformers(schedule, ratio, total):
         reference.step()
 
 
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_warm_up_of_steps_takes_the_place_of_its_ratio(steps):
+    by_steps, by_ratio = TrainSettings(warmup_steps=steps, warmup_ratio=0.9), TrainSettings(warmup_ratio=steps / 10)
+    assert [rate_factor(step, 10, by_steps) for step in range(10)] == [rate_factor(step, 10, by_ratio) for step in range(10)]
+
+
 def test_setting_the_rate_scales_every_group_and_gives_the_highest(tagger):
     optimizer = make_optimizer(tagger, TrainSettings(learning_rate=1e-3, layer_decay=0.5))
     assert set_rate(optimizer, 0.25) == pytest.approx(2.5e-4)

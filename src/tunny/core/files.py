@@ -88,6 +88,14 @@ def new_file(target: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file another name, or copy it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with new_file(path) as temporary:

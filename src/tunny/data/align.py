@@ -118,7 +118,10 @@ def _learnt(rows: pa.RecordBatch, words: Words, bases: Array, labels: LabelSet, 
     found[np.repeat(spans.is_null().to_numpy(zero_copy_only=False), np.diff(words.bounds))] = IGNORED
     found[ranges(first[exact], (behind - first)[exact])] = np.repeat(known[:, 1:], (behind - first)[exact], axis=0)
     found[first[exact], 0] = known[:, 0]
+    found[first[exact], 1] = np.where(known[:, 1] == IGNORED, known[:, 0], known[:, 1])
+    if cut := int(((known[:, 1] == IGNORED) & (known[:, 0] != IGNORED) & ((behind - first)[exact] > 1)).sum()):
+        audit.event("spans of several words without an I- tag in data.labels", "spans", "only their first words are learnt", cut)
     for row, one in zip(odd.tolist(), from_rows(rows.take(pa.array(odd))), strict=True):
         for word, tag in enumerate(word_tags(one, words_of(one), labels.kind, audit, unit), words.bounds[row]):
-            found[word] = ids.get(tag, IGNORED), ids.get(tag and inside_of(tag), IGNORED)
+            found[word] = ids.get(tag, IGNORED), ids.get(tag and inside_of(tag), ids.get(tag, IGNORED))
     return found

@@ -55,6 +55,8 @@ class Encoder:
         self.tokenizer = tokenizer
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        if settings.prefix_space and hasattr(tokenizer.pre_tokenizer, "use_regex"):  # of ByteLevel alone
+            tokenizer.pre_tokenizer.add_prefix_space = True
         self.settings = settings
         self.template = _template(tokenizer)
         self._special = np.array(list(chain(*self.template.single, *self.template.pair)), np.int32)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tunny.core.errors import DataError, did_you_mean
 from tunny.data.settings import DataSettings
-from tunny.data.tags import split_tag
+from tunny.data.tags import inside_of, split_tag
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,14 @@ def label_set(kind: str, given: Sequence[str] | None, found: Mapping[str, Counte
                 if name not in types:
                     raise DataError(f"{split} data: label {name!r} is not in data.labels{did_you_mean(name, types)}")
     if kind in ("ner", "chunk"):
-        return LabelSet(kind, ("O", *(f"{prefix}-{name}" for name in types for prefix in "BI"))), reason
+        types = list(given) if given and _are_tags(given) else ["O", *(f"{prefix}-{name}" for name in types for prefix in "BI")]
     return LabelSet(kind, tuple(types)), reason
+
+
+def _are_tags(names: Sequence[str]) -> bool:
+    """Whether names are O and tags of IOB2, for each type B- at least: they are then the model's outputs as they stand."""
+    begun = {f"B-{name}" for name in types_of(names)}
+    return {"O", *begun} <= set(names) <= {"O", *begun, *map(inside_of, begun)} and len(begun) > 0
 
 
 def types_of(given: Sequence[str]) -> list[str]:

@@ -61,6 +61,11 @@ def digest_of(path: Path) -> str:
     return hub.digest(path) if str(path).startswith(HUB) or path.is_dir() else digest(path)
 
 
+def class_names(path: str) -> dict[str, list[str]]:
+    """Return the names of classes by column, in id order, which data sets of the library datasets have and other files have not."""
+    return hub.class_names(Path(path)) if path.startswith(HUB) or Path(path).is_dir() else {}
+
+
 def sources(
     paths: Iterable[str], settings: DataSettings, kind: str, audit: Audit, names: Mapping[str, int] | None, labels_needed: bool
 ) -> Iterator[Source]:
@@ -94,6 +99,7 @@ def read(
     paths = list(paths)
     number = 0
     found = read_all(sources(paths, settings, kind, audit, names, labels_needed))
+    assert not isinstance(settings.max_examples, dict)  # see config.split_settings
     for example in islice(found, settings.max_examples):
         number += 1
         for unit, count in units(example):

@@ -3,7 +3,7 @@
 import glob
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +12,7 @@ from tunny.core.settings import Settings
 
 Kind = Literal["ner", "pos", "chunk", "classify", "multilabel", "regress"]
 TOKEN_KINDS = ("ner", "pos", "chunk")
+Most = Annotated[int, Field(ge=1)]
 Column = str | Annotated[int, Field(ge=0)] | None
 UNLABELLED = "unlabelled"  # the split of texts that a teacher labels
 LEARNT = ("train", UNLABELLED)  # the splits that are not scored
@@ -74,7 +75,14 @@ class DataSettings(Settings):
     on_error: Literal["stop", "quarantine"] = Field(
         "stop", description="what a bad row does: stop the command, or be left out, counted and listed"
     )
-    max_examples: int | None = Field(None, ge=1, description="most examples of each split, from its start")
+    max_examples: Most | dict[Literal["train", "validation", "test"], Most] | None = Field(
+        None, description="most examples of each split, from its start; also a mapping of splits to numbers"
+    )
+
+    def most_of(self, part: str) -> int | None:
+        """Return the most examples of train, validation or test."""
+        most: Any = self.max_examples
+        return most.get(part) if isinstance(most, dict) else most
 
     @field_validator("encoding")
     @classmethod
@@ -130,6 +138,7 @@ class EncodeSettings(Settings):
 
     max_tokens: int = Field(256, ge=8, description="tokens of a window, special tokens included; longer texts become windows")
     stride: int = Field(64, ge=0, description="tokens that neighbouring windows of one text share")
+    prefix_space: bool = Field(False, description="byte-level tokenizers: encode the first word as one behind a space, as all others are")
     label_all_pieces: bool = Field(False, description="continuation pieces of a word learn its tag too, B- as I-; they are never scored")
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@
 checkpoint stands alone and old ones can go at any time. A broken one is named and the one before it is used.
 """
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from tunny.core.console import warn
 from tunny.core.errors import RunError
-from tunny.core.files import digest_file, dump_json, new_folder, read_json, remove_unfinished
+from tunny.core.files import digest_file, dump_json, link, new_folder, read_json, remove_unfinished
 from tunny.engine.backend import SingleProcess
 from tunny.training.progress import Progress
 
@@ -78,9 +77,9 @@ class Checkpoints:
             save_file(state, temporary / MODEL)
             save_file(moments, temporary / OPTIMIZER)
             if progress.best_step == progress.step:
-                _link(temporary / MODEL, temporary / BEST)
+                link(temporary / MODEL, temporary / BEST)
             elif progress.best_step is not None:
-                _link(self._best_of(former, progress.best_step), temporary / BEST)
+                link(self._best_of(former, progress.best_step), temporary / BEST)
             written = {"format_version": FORMAT_VERSION, "config": self.config, "precision": precision, **progress.to_json()}
             (temporary / PROGRESS).write_text(dump_json(written), "utf-8")
             digests = {path.name: digest_file(path) for path in sorted(temporary.iterdir())}
@@ -164,13 +163,6 @@ def needed_bytes(model: nn.Module, keep_last: int) -> int:
     """Return the disk space that training needs at most: checkpoints kept and one being written, best and final model."""
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     return (keep_last + 1) * 3 * weights + 2 * weights
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _optimizer_state(backend: SingleProcess, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
 
 def rate_factor(step: int, total: int, settings: TrainSettings) -> float:
     """Return the factor on the peak learning rate in step `step` (from 0) of `total`: transformers' schedules."""
-    warmup = math.ceil(total * settings.warmup_ratio)
+    warmup = math.ceil(total * settings.warmup_ratio) if settings.warmup_steps is None else settings.warmup_steps
     if step < warmup:
         return step / max(1, warmup)
     if settings.schedule == "constant":

@@ -21,6 +21,7 @@ class TrainSettings(Settings):
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, description="of matrices and embeddings; biases and norms have none")
     warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of the steps in which the learning rate rises from 0")
+    warmup_steps: int | None = Field(None, ge=0, description="the same as a number of steps; takes the place of warmup_ratio")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="course of the learning rate after the warm-up")
     layer_decay: float = Field(1.0, gt=0, le=1, description="factor on the learning rate for each layer further from the head")
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: not at all")

@@ -67,6 +67,12 @@ def _load(path: Path) -> Any:
     return data
 
 
+def class_names(path: Path) -> dict[str, list[str]]:
+    """Return the names of the classes in id order, of each column that holds classes or lists of them."""
+    inner = {name: getattr(feature, "feature", feature) for name, feature in _load(path).features.items()}
+    return {name: list(feature.names) for name, feature in inner.items() if hasattr(feature, "names")}
+
+
 def _has_names(feature: Any) -> bool:
     parts = feature.values() if isinstance(feature, dict) else [getattr(feature, "feature", None)]
     return hasattr(feature, "names") or any(_has_names(part) for part in parts if part is not None)

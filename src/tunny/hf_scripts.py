@@ -1,0 +1,277 @@
+"""Hugging Face's run_ner.py, run_ner_no_trainer.py and run_glue.py as commands, which leave the files their users look for.
+
+A thin translation: arguments become settings, and training, evaluating and predicting are those of all commands. Labels are in the
+scripts' order: that of the data set's classes, else sorted, and a model's own where it has the same.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tunny import model_commands, run
+from tunny.config import Config, FileSettings, load_config
+from tunny.core.console import choice, say
+from tunny.core.errors import ConfigError, RunError
+from tunny.core.files import link, new_file, read_json, write_json, write_text
+from tunny.core.settings import Resolved
+from tunny.data.audit import Audit
+from tunny.data.read import class_names, read
+from tunny.data.settings import TOKEN_KINDS, EncodeSettings, split_paths
+from tunny.data.tags import tag_words, word_tags
+from tunny.data.words import words_of
+from tunny.hf_arguments import Arguments, read_words, understand
+from tunny.tasks.model import load_tokenizer
+from tunny.training.folder import MANIFEST
+
+DO = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
+TESTED = ("validation", "test")
+PREFIXED = ("bloom", "gpt2", "roberta", "deberta")  # kinds of models whose tokenizers are told to put a space before the first word
+METRICS = {"token_accuracy": "accuracy", "matthews": "matthews_correlation", "spearman": "spearmanr"}  # what is called otherwise
+SHOWN = {"cola": ["matthews"], "stsb": ["pearson", "spearman"], "mrpc": ["accuracy", "f1"], "qqp": ["accuracy", "f1"]}  # else accuracy
+RESULTS = ("*_results.json", "trainer_state.json", "predict*.txt", "predictions*.jsonl")
+MODEL = ("tunny.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md")  # the first says whose
+Flags = Sequence[tuple[str, str | None]]
+
+
+def run_ner(words: Sequence[str], flags: Flags) -> None:
+    """Do what run_ner.py does, or run_ner_no_trainer.py where none of its --do_... is given (`tunny run-ner`)."""
+    written = read_words(words)
+    script = "run_ner" if not DO.keys().isdisjoint(written) else "run_ner_no_trainer"
+    if script != "run_ner":
+        choice("arguments", f"those of {script}.py", f"none of {', '.join(DO)} is given; it trains and evaluates")
+    _run(understand(script, written), flags)
+
+
+def run_glue(words: Sequence[str], flags: Flags) -> None:
+    """Do what run_glue.py does (`tunny run-glue`)."""
+    _run(understand("run_glue", read_words(words)), flags)
+
+
+def _run(told: Arguments, flags: Flags) -> None:
+    if told["token"]:
+        os.environ["HF_TOKEN"] = told["token"]
+    parts = _parts(told)
+    wanted = {name: part for name, part in DO.items() if told[name]}
+    if told.script == "run_ner_no_trainer":
+        wanted = {name: part for name, part in DO.items() if part == "train" or part in parts}
+    if not wanted:
+        raise ConfigError(f"nothing to do: give one or more of {', '.join(f'--{name}' for name in DO)}")
+    values = settings_of(told, parts, wanted)
+    config = load_config(None, flags, values).settings
+    folder, model = Path(config.output_dir), config.model.name
+    if "do_train" in wanted:
+        train = _ready(told, config, folder)
+        resolved = load_config(None, flags, values | _fitted(told, config))
+        train(resolved)
+        _put_at_top(folder)
+        config, model = resolved.settings, str(folder / "model")
+        _write_results(folder, "train", _write_state(told, config, folder))
+    found: dict[str, Any] = {}
+    for part in [part for part in parts if part.startswith("validation") and "do_eval" in wanted]:
+        if part != "validation" or config.data.validation is None:  # else the training ended with it
+            model_commands.evaluate(model, [parts[part]], str(folder / part), _reading(config, "validation"))
+        end = part.removeprefix("validation")  # of mnli's second set
+        found |= {f"{name}{end}": value for name, value in _scores(told, folder / part, "eval").items()}
+    if found:
+        _write_results(folder, "eval", found)
+    for part in [part for part in parts if part.startswith("test") and "do_predict" in wanted]:
+        _predict(told, config, model, parts[part], folder, part)
+
+
+# -- from arguments to settings ----------------------------------------------------------------------------------------
+
+
+def _parts(told: Arguments) -> dict[str, str]:
+    """Return the data of each split that there is: files, or splits of a data set; mnli has two more, which end in _mm."""
+    task = told["task_name"] if told.script == "run_glue" else None
+    name, config = told["dataset_name"], told["dataset_config_name"]
+    if task and not name:
+        name, config = "nyu-mll/glue", task
+    if not name:
+        return {part: told[f"{part}_file"] for part in DO.values() if told[f"{part}_file"]}
+    place = f"{name}/" if Path(name).is_dir() else f"hub:{name}{f':{config}' if config else ''}#"
+    sides = {"": "_matched", "_mm": "_mismatched"} if task == "mnli" else {"": ""}
+    return {"train": f"{place}train"} | {f"{part}{end}": f"{place}{part}{side}" for part in TESTED for end, side in sides.items()}
+
+
+def settings_of(told: Arguments, parts: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings, by dotted names, that a script's arguments ask for; raise ConfigError where they do not go together."""
+    problems = [f"--{name}: needs {part} data. Give --{part}_file or --dataset_name." for name, part in wanted.items() if part not in parts]
+    problems += [] if told["model_name_or_path"] else ["--model_name_or_path: expected a model: a folder, a Hub id, or embedded"]
+    rows, times = told["per_device_train_batch_size"], told["gradient_accumulation_steps"]
+    found: dict[str, Any] = {"engine.precision": "fp16" if told["fp16"] else "bf16" if told["bf16"] else "fp32", **told.settings}
+    found |= {"data.train": parts.get("train"), "train.batch_size": rows * times, "engine.micro_batch_limit": rows if times > 1 else None}
+    most = {"train": told["max_train_samples"], "validation": told["max_eval_samples"], "test": told["max_predict_samples"]}
+    found["data.max_examples"] = 100 if told["debug"] is True else {part: number for part, number in most.items() if number} or None
+    found["train.max_steps"] = told["max_steps"] if (told["max_steps"] or -1) > 0 else told.settings.get("train.max_steps")
+    if told.script == "run_glue":
+        found["task.kind"] = "regress" if told["task_name"] == "stsb" else "classify"
+    if told.script == "run_ner_no_trainer":
+        found |= {"train.max_grad_norm": 0.0, "track": found["track"] if told["with_tracking"] else []}
+        found["checkpoint.every_steps"] = None if told["checkpointing_steps"] == "epoch" else told["checkpointing_steps"]
+    else:
+        warmup = told["warmup_steps"]
+        found |= {"train.warmup_ratio": warmup} if warmup < 1 else {"train.warmup_steps": int(warmup)}
+    if told["lr_scheduler_type"] == "constant":  # which has no warm-up there
+        found["train.warmup_steps"] = 0
+    if told["push_to_hub"]:
+        found["checkpoint.push"] = told["hub_model_id"] or Path(told["output_dir"]).absolute().name
+    problems += ["--bf16, --fp16: give one of the two"] if told["bf16"] and told["fp16"] else []
+    best, when = told["load_best_model_at_end"], told["eval_strategy"] or "no"
+    if told["do_train"] and when != "no":
+        metric = (told["metric_for_best_model"] or "loss").removeprefix("eval_").removeprefix("overall_")
+        names = {theirs: ours for ours, theirs in METRICS.items() if ours != "token_accuracy" or told.script == "run_ner"}
+        found |= {"data.validation": parts.get("validation"), "train.metric_for_best": names.get(metric, metric)}
+        found["train.evaluate_every_steps"] = (told["eval_steps"] or told["logging_steps"]) if when == "steps" else None
+        problems += [] if "validation" in parts else [f"--eval_strategy {when}: needs validation data. Give --validation_file."]
+        if not best:
+            choice("model", f"the best by {metric}", "it is kept where validation data is looked at; --eval_strategy no keeps the last")
+    elif told["do_train"] and best:
+        problems.append("--load_best_model_at_end: needs validation while training. Give --eval_strategy epoch or steps.")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _fitted(told: Arguments, config: Config) -> dict[str, Any]:
+    """Return the settings that only the model and all training rows can tell: windows, and labels in the script's order."""
+    loaded, is_token, kind = load_tokenizer(config.model), config.task.kind in TOKEN_KINDS, config.task.kind
+    limit = min(loaded.tokenizer.model_max_length, loaded.padding.positions or 1 << 30)
+    room = told["max_length"] or told["max_seq_length"] or limit
+    room = room if is_token else min(room, limit)
+    found: dict[str, Any] = {"encode.prefix_space": is_token and loaded.config.model_type in PREFIXED}
+    if room < 1 << 20:  # a tokenizer without a limit names a huge one
+        found |= {"encode.max_tokens": room, "encode.stride": min(EncodeSettings().stride, room // 4)}
+    if config.data.labels is not None or kind == "regress":
+        return found
+    files = split_paths(config.data.train)[""]
+    names = class_names(files[0]).get(str(config.data.tags or f"{kind}_tags") if is_token else "label")
+    if names is None:
+        examples = read(files, config.data.model_copy(update={"max_examples": None}), kind, Audit())
+        of_each = (word_tags(one, words_of(one), kind) if is_token else one.labels or () for one in examples)
+        names = sorted({name for some in of_each for name in some if name is not None})
+        if not is_token and any("." in name for name in names) and all(map(_is_number, names)):
+            return found | {"task.kind": "regress"}
+        names = sorted(names, key=float) if all(map(_is_number, names)) else names
+    own = {str(name): number for number, name in loaded.config.id2label.items()}
+    same = set(names) == set(own) and (is_token or told["task_name"])  # of classes in files run_glue.py keeps the order
+    return found | {"data.labels": sorted(names, key=own.__getitem__) if same else names}
+
+
+def _is_number(name: str) -> bool:
+    return name.lstrip("-").replace(".", "", 1).isdecimal()
+
+
+def _reading(config: Config, part: str) -> FileSettings:
+    """Return how a split is read for a finished model."""
+    own = {"train": None, "validation": None, "max_examples": config.data.most_of(part)}
+    return FileSettings(data=config.data.model_copy(update=own), engine=config.engine)
+
+
+def _ready(told: Arguments, config: Config, folder: Path) -> Callable[[Resolved[Config]], Path]:
+    """Return what trains into the output folder; raise an error where it would take the place of something that is wanted."""
+    resumed, overwrite = told["resume_from_checkpoint"] or "false", told["overwrite_output_dir"]
+    resume, is_run = resumed.lower() != "false", (folder / MANIFEST).exists()
+    if config.train.seeds is not None:
+        raise ConfigError("train.seeds: makes several models, and this command leaves one. Use tunny train.")
+    if resume and resumed.lower() != "true" and not Path(resumed).absolute().is_relative_to(folder.absolute()):
+        raise ConfigError(f"--resume_from_checkpoint: expected true, or a folder in {folder}, found {resumed}")
+    if is_run and not (resume or overwrite):
+        what = "Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
+        raise RunError(f"{folder}: already holds a run. {what}")
+    theirs = [name for name in MODEL if (folder / name).exists()]
+    if theirs and not (is_run and MODEL[0] in theirs):
+        raise RunError(f"{folder}: holds {', '.join(theirs)}, which the model would replace. Choose another --output_dir.")
+    return partial(run.train, resume=resume, overwrite=overwrite, before=partial(_clear, folder))
+
+
+# -- what the scripts' users look for ----------------------------------------------------------------------------------
+
+
+def _put_at_top(folder: Path) -> None:
+    """Make the output folder a model folder too."""
+    for name in MODEL:
+        with new_file(folder / name) as temporary:
+            link(folder / "model" / name, temporary)
+    say(f"model: its files stand in {folder} too, for from_pretrained")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a former run left at the top of the folder, which a new one makes stale."""
+    for path in [path for name in (*RESULTS, *reversed(MODEL)) for path in folder.glob(name)]:
+        path.unlink()
+
+
+def _write_state(told: Arguments, config: Config, folder: Path) -> dict[str, Any]:
+    """Write trainer_state.json from what the run logged, and return the results of training."""
+    ended, history, total, before = read_json(folder / MANIFEST), list[dict[str, Any]](), 0.0, 0
+    for line in map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines()):
+        learnt = {name: line[f"train/{name}"] for name in ("loss", "learning_rate", "grad_norm") if f"train/{name}" in line}
+        scores = _named(told, {name.partition("/")[2]: value for name, value in line.items() if name.startswith("validation/")}, "eval")
+        history += [{"epoch": line["epoch"], "step": line["step"], **values} for values in (learnt, scores) if values]
+        total, before = total + (learnt.get("loss") or 0.0) * (line["step"] - before), line["step"]
+    samples = read_json(folder / "audit.json")["splits"]["train"]["flows"]["examples"]["kept"]
+    write_json(folder / "trainer_state.json", {
+        "best_metric": ended["best"], "best_global_step": ended["best_step"], "best_model_checkpoint": str(folder) if ended["best_step"] else None,
+        "epoch": line["epoch"], "global_step": ended["steps"], "max_steps": ended["steps"], "num_train_epochs": config.train.epochs, "log_history": history,
+    })  # fmt: skip
+    seconds = max(line["time"], 1e-9)
+    return {
+        "epoch": line["epoch"], "train_loss": total / max(before, 1), "train_runtime": seconds, "train_samples": samples,
+        "train_samples_per_second": samples * line["epoch"] / seconds, "train_steps_per_second": ended["steps"] / seconds,
+    }  # fmt: skip
+
+
+def _named(told: Arguments, metrics: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return metrics as the script names them."""
+    of_tokens, whole = told.script != "run_glue", "overall_" if told["return_entity_level_metrics"] else ""
+    of_texts = SHOWN.get(told["task_name"], ["mse" if "mse" in metrics else "accuracy"])
+    names = ["precision", "recall", "f1", "token_accuracy"] if of_tokens else of_texts
+    found = {METRICS.get(name, name): metrics[name] for name in names if metrics.get(name) is not None}
+    both = {} if of_tokens or len(found) < 2 else {"combined_score": sum(found.values()) / len(found)}
+    loss = {f"{prefix}_loss": metrics["loss"]} if metrics.get("loss") is not None else {}
+    return {f"{prefix}_{whole}{name}": value for name, value in {**found, **both}.items()} | loss
+
+
+def _scores(told: Arguments, evaluation: Path, prefix: str) -> dict[str, Any]:
+    """Return the scores of an evaluation folder as the script writes them."""
+    found = read_json(evaluation / "metrics.json")
+    shown = _named(told, found["metrics"], prefix)
+    for label, row in found["per_label"].items() if told["return_entity_level_metrics"] else ():
+        shown |= {f"{prefix}_{label}_{name.replace('support', 'number')}": row[name] for name in ("precision", "recall", "f1", "support")}
+    seconds, rate = found["speed"]["seconds"], found["speed"]["examples_per_second"]
+    speed = {"runtime": seconds, "samples": found["examples"], "samples_per_second": rate}
+    return shown | {f"{prefix}_{name}": value for name, value in speed.items()}
+
+
+def _write_results(folder: Path, part: str, results: Mapping[str, Any]) -> None:
+    """Write the results of a part, and add them to those of all."""
+    former = read_json(folder / "all_results.json") if (folder / "all_results.json").exists() else {}
+    for name, values in ((part, results), ("all", {**former, **results})):
+        write_json(folder / f"{name}_results.json", dict(sorted(values.items())))
+
+
+def _predict(told: Arguments, config: Config, model: str, source: str, folder: Path, part: str) -> None:
+    """Write the predictions for test data: of words a line a sentence, beside their scores; of texts their numbers and labels."""
+    given, end = _reading(config, "test"), part.removeprefix("test")
+    file = folder / f"predictions{end}.jsonl" if told.script == "run_glue" else folder / part / "predictions.jsonl"
+    if told.script == "run_glue":
+        model_commands.predict(model, source, str(file), "jsonl", given)
+    else:
+        model_commands.evaluate(model, [source], str(folder / part), given)
+        _write_results(folder, "predict", _scores(told, folder / part, "predict"))
+    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    if told.script == "run_glue":
+        lines = [f"{at}\t{row['label'] if 'label' in row else format(row['value'], '3.3f')}\n" for at, row in enumerate(rows)]
+        write_text(folder / f"predict_results_{told['task_name']}{end.replace('_', '-')}.txt", "".join(["index\tprediction\n", *lines]))
+        return
+    examples = read([source], given.data, config.task.kind, Audit(), labels_needed=False)
+    tags = (row.get("tags") or tag_words(map(_span, row["spans"]), words_of(one)) for one, row in zip(examples, rows, strict=True))
+    write_text(folder / "predictions.txt", "".join(" ".join(some) + "\n" for some in tags))
+
+
+def _span(span: Mapping[str, Any]) -> tuple[int, int, str]:
+    return span["start"], span["end"], span["label"]
