@@ -16,7 +16,7 @@ from tunny.cli import main, take_overrides
 from tunny.config import settings_markdown, settings_table
 
 COMMANDS = (
-    "train", "distill", "prepare", "evaluate", "predict", "compare", "export", "bench", "push", "run-ner", "run-glue", "check", "split", "convert", "init", "config", "env",
+    "train", "distill", "launch", "prepare", "evaluate", "predict", "compare", "export", "bench", "push", "run-ner", "run-glue", "check", "split", "convert", "init", "config", "env",
 )  # fmt: skip
 
 

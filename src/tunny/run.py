@@ -70,8 +70,7 @@ class Prepared:
 def prepare(resolved: Resolved[Config]) -> Prepared:
     """Read, audit and encode all data of a config (`tunny prepare`)."""
     config = resolved.settings
-    if config.data.train is None:
-        raise ConfigError("settings: 'data.train' is required; give --data.train FILE or set it in the config")
+    _require_data(config)
     loaded = load_tokenizer(config.model)
     teacher = load_teacher(config.distill, config.engine, config.task, loaded) if config.distill else None
     check_window(config.encode.max_tokens, loaded.padding.positions)
@@ -93,6 +92,11 @@ def prepare(resolved: Resolved[Config]) -> Prepared:
     return Prepared(dataset, loaded, encoder, teacher)
 
 
+def _require_data(config: Config) -> None:
+    if config.data.train is None:
+        raise ConfigError("settings: 'data.train' is required; give --data.train FILE or set it in the config")
+
+
 # -- train -------------------------------------------------------------------------------------------------------------
 
 
@@ -102,6 +106,7 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
     Whatever can be found wrong before the first step is found before anything is written or cleared; then `before` is called.
     """
     assert resolved.settings.train.seeds is None  # see seeds.py
+    _require_data(resolved.settings)
     require_validation(resolved.settings)
     folder = Path(resolved.settings.output_dir)
     began = mark()
