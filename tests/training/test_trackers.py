@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tests.training.runs import PowerCut, cut_at, go, log, settings
-from tunny.training.trackers import LogFile
+from tunny.training.trackers.base import LogFile
 
 tensorboard = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 KEYS = {
@@ -17,7 +17,8 @@ def scalars(folder):
 
     read = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     read.Reload()
-    return {name: [(event.step, event.value) for event in read.Scalars(name)] for name in read.Tags()["scalars"]}
+    names = [name for name in read.Tags()["scalars"] if not name.startswith("final/")]
+    return {name: [(event.step, event.value) for event in read.Scalars(name)] for name in names}
 
 
 def expected_scalars(folder):
@@ -73,22 +74,22 @@ def test_logged_loss_is_the_mean_over_the_targets_since_the_last_line(tmp_path, 
 def test_a_resumed_log_keeps_the_lines_up_to_its_step(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    LogFile(path).start({}, 2)
+    LogFile(path).start(2)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
 def test_scores_of_labels_stand_beside_the_values_and_outlive_a_resumption(tmp_path):
     file = LogFile(tmp_path / "log.jsonl")
-    file.start({}, 0)
+    file.start(0)
     file.log({"validation/f1": 0.5}, 3, {"validation": {"Übung": {"f1": 0.5, "support": 4}}})
     file.log({"train/loss": 0.1}, 4)
-    file.start({}, 3)
+    file.start(3)
     line = {"step": 3, "validation/f1": 0.5, "per_label": {"validation": {"Übung": {"f1": 0.5, "support": 4}}}}
     assert [json.loads(text) for text in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()] == [line]
 
 
 def test_a_value_that_is_not_finite_stands_as_null(tmp_path):
     file = LogFile(tmp_path / "log.jsonl")
-    file.start({}, 0)
+    file.start(0)
     file.log({"loss": float("nan"), "f1": None, "rate": 0.5}, 3)
     assert json.loads((tmp_path / "log.jsonl").read_text()) == {"step": 3, "loss": None, "f1": None, "rate": 0.5}

@@ -16,7 +16,9 @@ from tunny.core.files import no_space, read_json, remove_unfinished
 CONFIG, MANIFEST = "config.yaml", "manifest.json"
 SEEDS = "seeds.json"  # beside the folders of several runs, seed-N
 EVALUATIONS = ("validation", "test", "teacher")
-OURS = (CONFIG, MANIFEST, "audit.json", "split.json", "run.log", "log.jsonl", "tensorboard", "checkpoints", "model", *EVALUATIONS)
+OURS = (
+    CONFIG, MANIFEST, "audit.json", "split.json", "run.log", "log.jsonl", "mlflow.json", "azureml.json", "tensorboard", "checkpoints", "model", *EVALUATIONS,
+)  # fmt: skip
 
 
 def may_write(folder: Path, resume: bool, overwrite: bool) -> bool:

@@ -1,0 +1,189 @@
+"""All trackers of a run as one: which there are, and that none of them can stop or slow training.
+
+In a run of several processes the first one alone has them.
+"""
+
+import contextlib
+import importlib.util
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from tunny.core.console import warn
+from tunny.core.errors import ConfigError
+from tunny.core.named import named
+from tunny.training.settings import SERVERS, TrackSettings
+from tunny.training.trackers.base import Evaluated, LogFile, PerLabel, Tracker, Values
+from tunny.training.trackers.mlflow import MLflow
+from tunny.training.trackers.system import System
+from tunny.training.trackers.tensorboard import TensorBoard
+
+WAITING = 10_000  # calls that a tracker may be behind; more are counted, not made
+HURRY_SECONDS = 5.0  # to close a tracker of a run that was stopped
+
+
+class Guard:
+    """Calls a tracker, tells once what it raises, and counts it."""
+
+    def __init__(self, name: str, tracker: Tracker):
+        self.name, self.tracker = name, tracker
+        self.failed = 0
+
+    def call(self, method: str, *arguments: Any) -> None:
+        """Call a method of the tracker."""
+        try:
+            getattr(self.tracker, method)(*arguments)
+        except Exception as error:
+            if not self.failed:
+                warn(f"track.{self.name}: {method}: {type(error).__name__}: {error}. Training goes on; more of these are only counted.")
+            self.failed += 1
+
+    def close(self, error: BaseException | None) -> None:
+        """Close the tracker, and say what it missed."""
+        self.call("close", error)
+        self.tell(self.failed)
+
+    def tell(self, missed: int) -> None:
+        """Say how many calls came to nothing."""
+        if missed:
+            warn(f"track.{self.name}: {missed} calls failed or were not made. log.jsonl holds all values.")
+
+
+class Aside(Guard):
+    """A tracker on a thread of its own: a call costs the training a place in a queue, whatever the tracker does."""
+
+    def __init__(self, name: str, tracker: Tracker):
+        super().__init__(name, tracker)
+        self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(WAITING)
+        self._left_out = 0
+        self._thread = threading.Thread(target=self._work, name=f"track.{name}", daemon=True)
+        self._thread.start()
+
+    def call(self, method: str, *arguments: Any) -> None:
+        """Let the thread call a method of the tracker."""
+        try:
+            self._calls.put_nowait((method, arguments))
+        except queue.Full:
+            self._left_out += 1
+
+    def _work(self) -> None:
+        method, arguments = "", ()  # type: tuple[str, tuple[Any, ...]]
+        while method != "close":
+            try:
+                method, arguments = self._calls.get(timeout=1.0)
+            except queue.Empty:
+                method, arguments = "idle", ()
+            super().call(method, *arguments)
+
+    def close(self, error: BaseException | None) -> None:
+        """Give the tracker its time to end; one that takes longer is left behind."""
+        seconds = HURRY_SECONDS if error is not None else self.tracker.wait_seconds
+        with contextlib.suppress(queue.Full):
+            self._calls.put(("close", (error,)), timeout=seconds)
+        self._thread.join(seconds)
+        if stalled := self._thread.is_alive():
+            warn(f"track.{self.name}: did not end within {seconds:g} seconds and is left behind.")
+        self.tell(self.failed + self._left_out + (self._calls.qsize() + 1) * stalled)
+
+
+class Trackers:
+    """The log file, whose errors are the run's, and behind it all that were asked for."""
+
+    def __init__(self, file: LogFile, others: Mapping[str, Tracker], system: System | None = None):
+        self._file, self._others, self._system = file, others, system
+        self._guards: list[Guard] = []
+
+    @contextlib.contextmanager
+    def started(self, config: Mapping[str, Any], step: int) -> Iterator[None]:
+        """Open all, and close them however the block ends."""
+        self._file.start(step)
+        self._guards = [(Aside if one.aside else Guard)(name, one) for name, one in self._others.items()]
+        ended: BaseException | None = None
+        try:
+            with self._system or contextlib.nullcontext():
+                self._call("start", config, step)
+                yield
+        except BaseException as error:
+            ended = error
+            raise
+        finally:
+            for guard in self._guards:
+                guard.close(ended)
+
+    def _call(self, method: str, *arguments: Any) -> None:
+        for guard in self._guards:
+            guard.call(method, *arguments)
+
+    def log(self, values: Values, step: int, per_label: PerLabel | None = None) -> None:
+        """Take the values of a step, and of the machine what was sampled since the last one; each step comes once."""
+        values = {**values, **(self._system.newest() if self._system else {})}
+        self._file.log(values, step, per_label)
+        self._call("log", values, step)
+
+    def weights(self, model: nn.Module, step: int) -> None:
+        """Let trackers that want to see weights and gradients do so, before they change."""
+        for guard in self._guards:
+            if not guard.tracker.aside:
+                guard.call("weights", model, step)
+
+    def evaluated(self, found: Mapping[str, Evaluated], step: int) -> None:
+        """Take the evaluations of the best model."""
+        self._call("evaluated", found, step)
+
+
+def make_trackers(settings: TrackSettings, folder: Path, name: str) -> Trackers:
+    """Return the trackers asked for; raise ConfigError where a package is missing or a tracker of one's own cannot be made."""
+    found: dict[str, Tracker] = {}
+    if settings.tensorboard is not None:
+        _require("tensorboard", "tensorboard", "tensorboard")
+        found["tensorboard"] = TensorBoard(folder / "tensorboard", settings.tensorboard)
+    found |= _servers(settings, folder, name)
+    own = {name: options for name, options in (settings.model_extra or {}).items() if options is not None}
+    found |= {name: _own(name, options) for name, options in own.items()}
+    return Trackers(LogFile(folder / "log.jsonl"), found, System(settings.system.every_seconds) if settings.system else None)
+
+
+def catch_up(settings: TrackSettings, folder: Path, name: str) -> None:
+    """Send what a finished run could not send to a server."""
+    for server in _servers(settings, folder, name).values():
+        server.catch_up()
+
+
+def _servers(settings: TrackSettings, folder: Path, name: str) -> dict[str, MLflow]:
+    found = {}
+    for server, package in SERVERS.items():
+        if (options := getattr(settings, server)) is not None:
+            _require(server, package, server)
+            found[server] = MLflow(server, options, folder, name)
+    return found
+
+
+def _require(tracker: str, module: str, extra: str) -> None:
+    try:
+        there = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        there = False
+    if not there:
+        raise ConfigError(f"track.{tracker}: the package {module} is not installed. Run: pip install 'tunny[{extra}]'")
+
+
+def _own(name: str, options: Mapping[str, Any]) -> Tracker:
+    """Make a tracker that is named by `package.module:Class`; its options are its `Settings`, or else keywords."""
+    made: Any = named(name, f"track.{name}")
+    fits = isinstance(made, type) and issubclass(made, Tracker)
+    if not fits:
+        raise ConfigError(f"track.{name}: expected a subclass of tunny.training.trackers.base.Tracker, found {made!r}")
+    typed = getattr(made, "Settings", None)
+    try:
+        tracker: Tracker = made(typed(**options)) if isinstance(typed, type) and issubclass(typed, BaseModel) else made(**options)
+        return tracker
+    except ValidationError as error:
+        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigError(f"track.{name}: {what}") from error
+    except Exception as error:
+        raise ConfigError(f"track.{name}: cannot be made with {dict(options)}: {type(error).__name__}: {error}") from error
