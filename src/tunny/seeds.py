@@ -22,7 +22,6 @@ from tunny.data.settings import LEARNT
 from tunny.evaluation.report import in_order, number
 from tunny.training.folder import MANIFEST, SEEDS, clear, may_write_several, seed_folders
 from tunny.training.loop import better
-from tunny.training.settings import SERVERS
 
 
 def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool = False) -> Path:
@@ -61,10 +60,9 @@ def _alone(resolved: Resolved[Config], seed: int) -> Resolved[Config]:
     folder = f"seed-{seed}"
     changes = {
         "seed": seed, "output_dir": str(Path(settings.output_dir) / folder), "data": data,
-        "train": settings.train.model_copy(update={"seeds": None}), "track": settings.track.each_alone(),
+        "train": settings.train.model_copy(update={"seeds": None}),
     }  # fmt: skip
-    track = written["track"] | {name: {**one, "nested": True} for name, one in written["track"].items() if name in SERVERS and one}
-    saved = {"seed": seed, "output_dir": str(Path(written["output_dir"]) / folder), "data": dealt, "track": track}
+    saved = {"seed": seed, "output_dir": str(Path(written["output_dir"]) / folder), "data": dealt}
     return Resolved(settings.model_copy(update=changes), {**written, **saved, "train": {**written["train"], "seeds": None}})
 
 

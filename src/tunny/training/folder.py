@@ -110,6 +110,6 @@ def logged(folder: Path) -> dict[str, list[list[float]]]:
     series: dict[str, list[list[float]]] = {}
     for line in map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines()):
         for name, value in line.items():
-            if "/" in name and not name.startswith("throughput/") and value is not None:
+            if "/" in name and not name.startswith(("throughput/", "system/")) and value is not None:
                 series.setdefault(name, []).append([line["step"], value])
     return series

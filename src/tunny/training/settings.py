@@ -3,12 +3,10 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from tunny.core.settings import Settings
-
-SERVERS = {"mlflow": "mlflow", "azureml": "azureml.mlflow"}  # trackers that are MLflow servers, and the package that each needs
 
 
 class TrainSettings(Settings):
@@ -66,17 +64,12 @@ class MLflowSettings(Settings):
 
     uri: str | None = Field(None, description="address of the server; absent: MLFLOW_TRACKING_URI or AZURE_MLFLOW_TRACKING_URI")
     experiment: str | None = Field(None, description="name of the experiment; absent: MLFLOW_EXPERIMENT_NAME, or else tunny")
-    run: str | None = Field(None, description="id of a run to write into; absent: MLFLOW_RUN_ID, or else a new one")
-    nested: bool = Field(False, description="a new run below that one in its place; train.seeds does so")
+    run: str | None = Field(
+        None, description="id of a run to write into, or below where it holds another training; absent: MLFLOW_RUN_ID, or else a new one"
+    )
     weights: bool | None = Field(None, description="send the model too; absent: as HF_MLFLOW_LOG_ARTIFACTS says, or else not")
-    register_as: str | None = Field(None, description="name under which the model is registered; needs weights: true")
+    register_as: str | None = Field(None, description="name under which the model is registered; it is sent then")
     wait_seconds: float = Field(60.0, gt=0, description="at the end of a run, for what is not sent yet; --resume sends the rest")
-
-    @model_validator(mode="after")
-    def _something_to_register(self) -> "MLflowSettings":
-        if self.register_as is not None and not self.weights:
-            raise ValueError("register_as needs weights: true")
-        return self
 
 
 class SystemSettings(Settings):
@@ -103,8 +96,3 @@ class TrackSettings(Settings):
     mlflow: MLflowSettings | None = Field(None, description="send to an MLflow server")
     azureml: MLflowSettings | None = Field(None, description="the same with Azure ML's package, in its jobs or from outside")
     system: SystemSettings | None = Field(None, description="sample processor, memory and GPU")
-
-    def each_alone(self) -> "TrackSettings":
-        """Return the settings of one of several runs, each of which is a run of its own on a server."""
-        servers = {name: one for name in SERVERS if (one := getattr(self, name)) is not None}
-        return self.model_copy(update={name: one.model_copy(update={"nested": True}) for name, one in servers.items()})

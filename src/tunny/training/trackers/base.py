@@ -39,7 +39,7 @@ class Tracker:
         """Open it; `config` is the tree of settings, `step` is 0, or the step that a resumed run goes on from."""
 
     def log(self, values: Values, step: int) -> None:
-        """Take the values of a step; a resumed run goes on after the step that it starts with."""
+        """Take the values of a step."""
 
     def weights(self, model: nn.Module, step: int) -> None:
         """Look at weights and gradients at the end of an epoch; only trackers that are not aside are asked to."""
@@ -47,8 +47,8 @@ class Tracker:
     def evaluated(self, found: Mapping[str, Evaluated], step: int) -> None:
         """Take the evaluations of the best model, by name (`validation`, `test`), when the run folder is whole."""
 
-    def idle(self) -> None:
-        """Do what waits; called about once a second while there is nothing else to do."""
+    def tick(self) -> None:
+        """Do what waits; called about once a second."""
 
     def close(self, error: BaseException | None) -> None:
         """Write out what is left; `error` is what ended the run before its end."""

@@ -87,36 +87,31 @@ def _figures(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield what `metrics.json` allows to draw, each with its name: TensorBoard shows no SVG, so the report's own plots do not do."""
     from matplotlib.figure import Figure
 
+    def canvas(width: float, height: float, **axes: Any) -> Any:
+        return Figure(figsize=(width, height), layout="constrained").add_subplot(**axes)
+
     if rows := content["per_label"]:
-        figure = Figure(figsize=(7, 1 + 0.3 * len(rows)), layout="constrained")
-        axes = figure.add_subplot(xlim=(0, 1), xlabel="f1, with 95 % intervals")
-        ends = [row["interval"] or (row["f1"], row["f1"]) for row in rows.values()]
-        f1 = [row["f1"] for row in rows.values()]
-        errors = [
-            [max(value - low, 0) for value, (low, _) in zip(f1, ends, strict=True)],
-            [max(high - value, 0) for value, (_, high) in zip(f1, ends, strict=True)],
-        ]
-        axes.barh(list(rows), f1, xerr=errors)
+        axes = canvas(7, 1 + 0.3 * len(rows), xlim=(0, 1), xlabel="f1, with 95 % intervals")
+        f1, ends = (
+            np.array(some) for some in zip(*((row["f1"], row["interval"] or [row["f1"]] * 2) for row in rows.values()), strict=True)
+        )
+        axes.barh(list(rows), f1, xerr=np.maximum((f1 - ends[:, 0], ends[:, 1] - f1), 0))
         axes.invert_yaxis()
-        yield "labels", figure
+        yield "labels", axes.figure
     if confusion := content.get("confusion"):
         names, counts = [name or "(none)" for name in confusion["names"]], np.array(confusion["counts"])
-        size = 2 + 0.35 * len(names)
-        figure = Figure(figsize=(size, size), layout="constrained")
-        axes = figure.add_subplot(xlabel="predicted", ylabel="gold", xticks=range(len(names)), yticks=range(len(names)))
+        axes = canvas(*[2 + 0.35 * len(names)] * 2, xlabel="predicted", ylabel="gold")
         axes.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1.4)
-        axes.set_xticklabels(names, rotation=90)
-        axes.set_yticklabels(names)
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
         for down, across in zip(*np.nonzero(counts), strict=True):
             axes.text(across, down, str(counts[down, across]), ha="center", va="center", fontsize=8)
-        yield "confusion", figure
+        yield "confusion", axes.figure
     if calibration := content.get("calibration"):
-        figure = Figure(figsize=(5, 5), layout="constrained")
-        axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share right")
+        axes = canvas(5, 5, xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share right")
         axes.plot([0, 1], [0, 1], "--", color="grey")
         for when in ("before", "after"):
-            bins = [one for one in calibration[when]["bins"] if one["number"]]
-            label = f"{when} calibration, error {calibration[when]['ece']:.4f}"
-            axes.plot([one["confidence"] for one in bins], [one["right"] for one in bins], "o-", label=label)
+            points = [(one["confidence"], one["right"]) for one in calibration[when]["bins"] if one["number"]]
+            axes.plot(*zip(*points, strict=True), "o-", label=f"{when} calibration, error {calibration[when]['ece']:.4f}")
         axes.legend()
-        yield "reliability", figure
+        yield "reliability", axes.figure

@@ -6,18 +6,18 @@ In a run of several processes the first one alone has them.
 import contextlib
 import importlib.util
 import queue
-import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from tunny.core.console import warn
 from tunny.core.errors import ConfigError
 from tunny.core.named import named
-from tunny.training.settings import SERVERS, TrackSettings
+from tunny.training.settings import TrackSettings
 from tunny.training.trackers.base import Evaluated, LogFile, PerLabel, Tracker, Values
 from tunny.training.trackers.mlflow import MLflow
 from tunny.training.trackers.system import System
@@ -25,33 +25,29 @@ from tunny.training.trackers.tensorboard import TensorBoard
 
 WAITING = 10_000  # calls that a tracker may be behind; more are counted, not made
 HURRY_SECONDS = 5.0  # to close a tracker of a run that was stopped
+SERVERS = {"mlflow": "mlflow", "azureml": "azureml.mlflow"}  # trackers that are MLflow servers, and the package that each needs
 
 
 class Guard:
     """Calls a tracker, tells once what it raises, and counts it."""
 
     def __init__(self, name: str, tracker: Tracker):
-        self.name, self.tracker = name, tracker
-        self.failed = 0
+        self.name, self.tracker, self.missed = name, tracker, 0
 
     def call(self, method: str, *arguments: Any) -> None:
         """Call a method of the tracker."""
         try:
             getattr(self.tracker, method)(*arguments)
         except Exception as error:
-            if not self.failed:
+            if not self.missed:
                 warn(f"track.{self.name}: {method}: {type(error).__name__}: {error}. Training goes on; more of these are only counted.")
-            self.failed += 1
+            self.missed += 1
 
     def close(self, error: BaseException | None) -> None:
         """Close the tracker, and say what it missed."""
         self.call("close", error)
-        self.tell(self.failed)
-
-    def tell(self, missed: int) -> None:
-        """Say how many calls came to nothing."""
-        if missed:
-            warn(f"track.{self.name}: {missed} calls failed or were not made. log.jsonl holds all values.")
+        if self.missed:
+            warn(f"track.{self.name}: {self.missed} calls failed or were not made. log.jsonl holds all values.")
 
 
 class Aside(Guard):
@@ -59,9 +55,9 @@ class Aside(Guard):
 
     def __init__(self, name: str, tracker: Tracker):
         super().__init__(name, tracker)
-        self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(WAITING)
         self._left_out = 0
-        self._thread = threading.Thread(target=self._work, name=f"track.{name}", daemon=True)
+        self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(WAITING)
+        self._thread = Thread(target=self._work, name=f"track.{name}", daemon=True)
         self._thread.start()
 
     def call(self, method: str, *arguments: Any) -> None:
@@ -72,13 +68,13 @@ class Aside(Guard):
             self._left_out += 1
 
     def _work(self) -> None:
-        method, arguments = "", ()  # type: tuple[str, tuple[Any, ...]]
+        method, due = "", time.monotonic() + 1.0
         while method != "close":
-            try:
-                method, arguments = self._calls.get(timeout=1.0)
-            except queue.Empty:
-                method, arguments = "idle", ()
-            super().call(method, *arguments)
+            tick = time.monotonic() >= due
+            with contextlib.suppress(queue.Empty):
+                method, arguments = ("tick", ()) if tick else self._calls.get(timeout=max(due - time.monotonic(), 0.0))
+                super().call(method, *arguments)
+            due = time.monotonic() + 1.0 if tick else due
 
     def close(self, error: BaseException | None) -> None:
         """Give the tracker its time to end; one that takes longer is left behind."""
@@ -86,9 +82,12 @@ class Aside(Guard):
         with contextlib.suppress(queue.Full):
             self._calls.put(("close", (error,)), timeout=seconds)
         self._thread.join(seconds)
-        if stalled := self._thread.is_alive():
+        self.missed += self._left_out
+        if self._thread.is_alive():
+            self.missed += self._calls.qsize() + 1
             warn(f"track.{self.name}: did not end within {seconds:g} seconds and is left behind.")
-        self.tell(self.failed + self._left_out + (self._calls.qsize() + 1) * stalled)
+        if self.missed:
+            warn(f"track.{self.name}: {self.missed} calls failed or were not made. log.jsonl holds all values.")
 
 
 class Trackers:
@@ -103,17 +102,20 @@ class Trackers:
         """Open all, and close them however the block ends."""
         self._file.start(step)
         self._guards = [(Aside if one.aside else Guard)(name, one) for name, one in self._others.items()]
+        if self._system:
+            self._system.start()
         ended: BaseException | None = None
         try:
-            with self._system or contextlib.nullcontext():
-                self._call("start", config, step)
-                yield
+            self._call("start", config, step)
+            yield
         except BaseException as error:
             ended = error
             raise
         finally:
             for guard in self._guards:
                 guard.close(ended)
+            if self._system:
+                self._system.close()
 
     def _call(self, method: str, *arguments: Any) -> None:
         for guard in self._guards:
@@ -140,11 +142,10 @@ def make_trackers(settings: TrackSettings, folder: Path, name: str) -> Trackers:
     """Return the trackers asked for; raise ConfigError where a package is missing or a tracker of one's own cannot be made."""
     found: dict[str, Tracker] = {}
     if settings.tensorboard is not None:
-        _require("tensorboard", "tensorboard", "tensorboard")
+        _require("tensorboard", "tensorboard")
         found["tensorboard"] = TensorBoard(folder / "tensorboard", settings.tensorboard)
     found |= _servers(settings, folder, name)
-    own = {name: options for name, options in (settings.model_extra or {}).items() if options is not None}
-    found |= {name: _own(name, options) for name, options in own.items()}
+    found |= {own: _own(own, options) for own, options in (settings.model_extra or {}).items() if options is not None}
     return Trackers(LogFile(folder / "log.jsonl"), found, System(settings.system.every_seconds) if settings.system else None)
 
 
@@ -155,35 +156,28 @@ def catch_up(settings: TrackSettings, folder: Path, name: str) -> None:
 
 
 def _servers(settings: TrackSettings, folder: Path, name: str) -> dict[str, MLflow]:
-    found = {}
-    for server, package in SERVERS.items():
-        if (options := getattr(settings, server)) is not None:
-            _require(server, package, server)
-            found[server] = MLflow(server, options, folder, name)
-    return found
+    asked = {server: options for server in SERVERS if (options := getattr(settings, server)) is not None}
+    for server in asked:
+        _require(server, SERVERS[server])
+    return {server: MLflow(server, options, folder, name) for server, options in asked.items()}
 
 
-def _require(tracker: str, module: str, extra: str) -> None:
-    try:
+def _require(tracker: str, module: str) -> None:
+    there = False
+    with contextlib.suppress(ModuleNotFoundError):  # of the package around it
         there = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package around it
-        there = False
     if not there:
-        raise ConfigError(f"track.{tracker}: the package {module} is not installed. Run: pip install 'tunny[{extra}]'")
+        raise ConfigError(f"track.{tracker}: {module} is not installed. Run: pip install 'tunny[{tracker}]'")
 
 
 def _own(name: str, options: Mapping[str, Any]) -> Tracker:
-    """Make a tracker that is named by `package.module:Class`; its options are its `Settings`, or else keywords."""
-    made: Any = named(name, f"track.{name}")
-    fits = isinstance(made, type) and issubclass(made, Tracker)
+    """Make a tracker named `package.module:Class`, of its class `Settings` where it has one, else of its options as keywords."""
+    kind: Any = named(name, f"track.{name}")
+    fits = isinstance(kind, type) and issubclass(kind, Tracker)
     if not fits:
-        raise ConfigError(f"track.{name}: expected a subclass of tunny.training.trackers.base.Tracker, found {made!r}")
-    typed = getattr(made, "Settings", None)
+        raise ConfigError(f"track.{name}: expected a subclass of tunny.Tracker, found {kind!r}")
     try:
-        tracker: Tracker = made(typed(**options)) if isinstance(typed, type) and issubclass(typed, BaseModel) else made(**options)
-        return tracker
-    except ValidationError as error:
-        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ConfigError(f"track.{name}: {what}") from error
+        tracker: Tracker = kind(kind.Settings(**options)) if hasattr(kind, "Settings") else kind(**options)
     except Exception as error:
-        raise ConfigError(f"track.{name}: cannot be made with {dict(options)}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"track.{name}: cannot be made of {dict(options)}: {error}") from error
+    return tracker
