@@ -57,7 +57,7 @@ class MLflow(Tracker):
         self._path = folder / f"{name}.json"
         self._state: dict[str, Any] = {}
         self._client: Any = None
-        self._offset, self._step = 0, -1  # in log.jsonl, and the last step that is there
+        self._offset, self._step, self._moment = 0, -1, 0  # in log.jsonl; the last step that is there, and its time
         self._status = ""  # of a run that has ended
         self._next, self._pause = 0.0, 1.0
 
@@ -121,7 +121,7 @@ class MLflow(Tracker):
         whole = content.rfind(b"\n") + 1
         lines = [line for line in map(json.loads, content[:whole].splitlines()) if line["step"] > self._step]
         found = [(key, value, line) for line in lines for key, value in line.items() if isinstance(value, (int, float))]
-        moments = {line["step"]: self._state["began"] + round(line["time"] * 1000) for line in lines}
+        moments = {line["step"]: max(self._state["began"] + round(line["time"] * 1000), self._moment) for line in lines}
         values = [
             Metric(_name(key), value, moments[line["step"]], line["step"]) for key, value, line in found if key not in ("step", "time")
         ]
@@ -143,7 +143,9 @@ class MLflow(Tracker):
 
         client, number = MlflowClient(self._uri), self._state["run"]
         if number is not None:
-            self._step = max((value.step for value in client.get_metric_history(number, "epoch")), default=-1)
+            known = client.get_metric_history(number, "epoch")
+            self._step = max((value.step for value in known), default=-1)
+            self._moment = max((value.timestamp for value in known), default=0)
             if self._state["own"]:
                 client.update_run(number, status="RUNNING")
             return client
