@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Config": "tunny.config", "DataProcessor": "tunny.data.process", "Example": "tunny.data.example", "Span": "tunny.data.example",
     "Tracker": "tunny.training.trackers.base", "TunnyError": "tunny.core.errors", "UserError": "tunny.core.errors",
-    "evaluate": "tunny.api", "load": "tunny.ship.predictor", "partition": "tunny.data.process", "predict": "tunny.api", "push": "tunny.api", "train": "tunny.api",
+    "evaluate": "tunny.api", "load": "tunny.ship.predictor", "partition": "tunny.data.process", "predict": "tunny.api",
+    "push": "tunny.api", "train": "tunny.api",
 }  # fmt: skip
 
 

@@ -25,7 +25,9 @@ from tunny.training.settings import MLflowSettings
 from tunny.training.trackers.base import Tracker
 
 LONGEST = 500  # characters of a setting: what the most modest server takes, that of Azure ML
-BATCH, LONGEST_PAUSE = 100, 60.0  # values of one request; seconds between two, doubled each time that the server does not answer
+BATCH = {"params": 100, "metrics": 500}  # of one request
+PART = 2**16  # bytes of the log that are sent at once
+LONGEST_PAUSE = 60.0  # seconds until the next attempt, doubled each time that the server does not answer
 REPORTS = ("metrics.json", "report.md", "report.html", "plots/*.svg")  # of each evaluation; predictions stay here
 FILES = (
     "config.yaml",
@@ -38,6 +40,7 @@ FILES = (
 WITH_TEXTS = ("audit.json", "report.html")
 ENVIRONMENT = {  # unless the user set them: trying again is done here, and nobody else is told of the run
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }  # fmt: skip
 LOADER = "flavors: {{python_function: {{loader_module: tunny.api, data: data, python_version: {}}}}}\n"
 
@@ -117,16 +120,13 @@ class MLflow(Tracker):
             self._save(params=True)
         with (self._folder / "log.jsonl").open("rb") as file:
             file.seek(self._offset)
-            content = file.read()
-        whole = content.rfind(b"\n") + 1
-        lines = [line for line in map(json.loads, content[:whole].splitlines()) if line["step"] > self._step]
-        found = [(key, value, line) for line in lines for key, value in line.items() if isinstance(value, (int, float))]
-        moments = {line["step"]: max(self._state["began"] + round(line["time"] * 1000), self._moment) for line in lines}
-        values = [
-            Metric(_name(key), value, moments[line["step"]], line["step"]) for key, value, line in found if key not in ("step", "time")
-        ]
-        self._batch("metrics", values)
-        self._offset, self._step = self._offset + whole, max(moments, default=self._step)
+            while whole := [line for line in file.readlines(PART) if line.endswith(b"\n")]:
+                lines = [line for line in map(json.loads, whole) if line["step"] > self._step]
+                moments = {line["step"]: max(self._state["began"] + round(line["time"] * 1000), self._moment) for line in lines}
+                found = [(key, value, line["step"]) for line in lines for key, value in line.items() if key not in ("step", "time")]
+                numbers = [one for one in found if isinstance(one[1], (int, float))]
+                self._batch("metrics", [Metric(_name(key), value, moments[step], step) for key, value, step in numbers])
+                self._offset, self._step = self._offset + sum(map(len, whole)), max(moments, default=self._step)
         if self._status or not self._state["files"]:
             for path in (path for pattern in FILES for path in sorted(self._folder.glob(pattern))):
                 self._send_file(path)
@@ -178,7 +178,7 @@ class MLflow(Tracker):
         """Send values in batches; say what the server refuses for what it is, as sending it again would not help."""
         from mlflow.exceptions import MlflowException
 
-        for some in (values[at : at + BATCH] for at in range(0, len(values), BATCH)):
+        for some in (values[at : at + BATCH[kind]] for at in range(0, len(values), BATCH[kind])):
             try:
                 self._client.log_batch(self._state["run"], synchronous=True, **{kind: some})
             except MlflowException as error:

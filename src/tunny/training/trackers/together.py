@@ -119,7 +119,8 @@ class Trackers:
 
     def _call(self, method: str, *arguments: Any) -> None:
         for guard in self._guards:
-            guard.call(method, *arguments)
+            if getattr(type(guard.tracker), method) is not getattr(Tracker, method):  # which would do nothing
+                guard.call(method, *arguments)
 
     def log(self, values: Values, step: int, per_label: PerLabel | None = None) -> None:
         """Take the values of a step, and of the machine what was sampled since the last one; each step comes once."""
