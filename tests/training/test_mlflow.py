@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -40,6 +41,9 @@ def environment(tmp_path, monkeypatch):
         os.environ.pop(name, None)
     monkeypatch.chdir(tmp_path)
     yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("track."):  # one that was left behind
+            thread.join(30)
     os.environ.clear()
     os.environ.update(before)
 

@@ -20,7 +20,7 @@ from tunny.core.errors import ConfigError, Stopped
 from tunny.core.files import digest_file, read_json, write_json
 from tunny.core.settings import dotenv, flat
 from tunny.core.version import __version__
-from tunny.training.folder import EVALUATIONS
+from tunny.training.folder import CONFIG, EVALUATIONS, MANIFEST
 from tunny.training.settings import MLflowSettings
 from tunny.training.trackers.base import Tracker
 
@@ -29,14 +29,7 @@ BATCH = {"params": 100, "metrics": 500}  # of one request
 PART = 2**16  # bytes of the log that are sent at once
 LONGEST_PAUSE = 60.0  # seconds until the next attempt, doubled each time that the server does not answer
 REPORTS = ("metrics.json", "report.md", "report.html", "plots/*.svg")  # of each evaluation; predictions stay here
-FILES = (
-    "config.yaml",
-    "manifest.json",
-    "audit.json",
-    "split.json",
-    "run.log",
-    *(f"{part}/**/{one}" for part in EVALUATIONS for one in REPORTS),
-)
+FILES = (CONFIG, MANIFEST, "audit.json", "split.json", "run.log", *(f"{part}/**/{one}" for part in EVALUATIONS for one in REPORTS))
 WITH_TEXTS = ("audit.json", "report.html")
 ENVIRONMENT = {  # unless the user set them: trying again is done here, and nobody else is told of the run
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -49,7 +42,7 @@ class MLflow(Tracker):
     """Sends settings, values, reports and, when asked, the model; what is left in the end goes with `--resume`."""
 
     def __init__(self, name: str, settings: MLflowSettings, folder: Path, title: str):
-        for variable, value in {**dotenv(Path(".env")), **ENVIRONMENT}.items():
+        for variable, value in {**ENVIRONMENT, **dotenv(Path(".env"))}.items():
             if variable.startswith(("MLFLOW_", "AZURE_", "HF_MLFLOW_")):
                 os.environ.setdefault(variable, value)  # MLflow and Azure read nothing else
         self._uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("AZURE_MLFLOW_TRACKING_URI")
@@ -208,8 +201,12 @@ class MLflow(Tracker):
         from mlflow.exceptions import MlflowException
 
         run, title = self._state["run"], self._settings.register_as
-        asked = self._settings.weights if self._settings.weights is not None else os.environ.get("HF_MLFLOW_LOG_ARTIFACTS") in ("1", "true")
-        if "model" in self._state["files"] or not (asked or title):
+        weights = (
+            os.environ.get("HF_MLFLOW_LOG_ARTIFACTS", "").lower() in ("1", "true")
+            if self._settings.weights is None
+            else self._settings.weights
+        )
+        if "model" in self._state["files"] or not (weights or title):
             return
         with tempfile.TemporaryDirectory() as place:
             (Path(place) / "MLmodel").write_text(LOADER.format(".".join(map(str, sys.version_info[:3]))), "utf-8")

@@ -44,10 +44,8 @@ class Guard:
             self.missed += 1
 
     def close(self, error: BaseException | None) -> None:
-        """Close the tracker, and say what it missed."""
+        """Close the tracker."""
         self.call("close", error)
-        if self.missed:
-            warn(f"track.{self.name}: {self.missed} calls failed or were not made. log.jsonl holds all values.")
 
 
 class Aside(Guard):
@@ -86,8 +84,6 @@ class Aside(Guard):
         if self._thread.is_alive():
             self.missed += self._calls.qsize() + 1
             warn(f"track.{self.name}: did not end within {seconds:g} seconds and is left behind.")
-        if self.missed:
-            warn(f"track.{self.name}: {self.missed} calls failed or were not made. log.jsonl holds all values.")
 
 
 class Trackers:
@@ -114,6 +110,8 @@ class Trackers:
         finally:
             for guard in self._guards:
                 guard.close(ended)
+                if guard.missed:
+                    warn(f"track.{guard.name}: {guard.missed} calls failed or were not made. log.jsonl holds all values.")
             if self._system:
                 self._system.close()
 
