@@ -168,7 +168,7 @@ class MLflow(Tracker):
         write_json(self._path, self._state)
 
     def _batch(self, kind: str, values: Sequence[Any]) -> None:
-        """Send values in batches; say what the server refuses for what it is, as sending it again would not help."""
+        """Send values in batches; of one that the server refuses for what it is all but the culprit, which would not do better later."""
         from mlflow.exceptions import MlflowException
 
         for some in (values[at : at + BATCH[kind]] for at in range(0, len(values), BATCH[kind])):
@@ -177,9 +177,11 @@ class MLflow(Tracker):
             except MlflowException as error:
                 if error.error_code != "INVALID_PARAMETER_VALUE":
                     raise
-                warn(
-                    f"track.{self._name}: the server refuses {len(some)} {kind}, which the run folder holds: {' '.join(str(error).split())[:300]}"
-                )
+                if half := len(some) // 2:
+                    self._batch(kind, some[:half])
+                    self._batch(kind, some[half:])
+                else:
+                    warn(f"track.{self._name}: the server refuses {some[0].key}: {' '.join(str(error).split())[:300]}")
 
     def _send_file(self, path: Path) -> None:
         """Send a file unless it is there as it is; of an evaluation the scores as values too."""
@@ -201,11 +203,9 @@ class MLflow(Tracker):
         from mlflow.exceptions import MlflowException
 
         run, title = self._state["run"], self._settings.register_as
-        weights = (
-            os.environ.get("HF_MLFLOW_LOG_ARTIFACTS", "").lower() in ("1", "true")
-            if self._settings.weights is None
-            else self._settings.weights
-        )
+        weights = self._settings.weights
+        if weights is None:
+            weights = os.environ.get("HF_MLFLOW_LOG_ARTIFACTS", "").lower() in ("1", "true")
         if "model" in self._state["files"] or not (weights or title):
             return
         with tempfile.TemporaryDirectory() as place:
