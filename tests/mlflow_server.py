@@ -36,10 +36,11 @@ class Server:
         environment = {"PATH": f"{ENVIRONMENT}/bin:{os.environ['PATH']}", "HOME": str(self.folder), "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        first = f"{self.address}/api/2.0/mlflow/experiments/get?experiment_id=0"  # /health answers before the database is open
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             assert self._process.poll() is None, last_lines(self.folder / "server.log")
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.address}/health", timeout=5):
+            with contextlib.suppress(OSError), urllib.request.urlopen(first, timeout=60):
                 return
             time.sleep(0.3)
         raise AssertionError(last_lines(self.folder / "server.log"))
