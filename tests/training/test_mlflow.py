@@ -161,8 +161,15 @@ def test_a_server_that_hangs_in_the_middle_of_a_run_loses_nothing(tmp_path, tiny
 @pytest.mark.slow
 def test_what_a_dead_server_misses_is_sent_by_resuming_the_finished_run(tmp_path, tiny_bert, client, server, capsys):
     values = settings(tmp_path, tiny_bert, track={"mlflow": {"uri": server.address, "wait_seconds": 1}})
+
+    def kill_when_there():
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not (state(tmp_path / "run")["run"] and "train/loss" in history(client, tmp_path / "run")):
+            time.sleep(0.2)
+        server.kill()
+
     try:
-        with slowly(lambda number: server.kill() if number == 15 else None, 0.25):
+        with in_training_forward(lambda number: kill_when_there() if number == 15 else None):
             folder = go(values)
         assert "log points and the reports are not sent" in capsys.readouterr().err
         assert not state(folder)["whole"]
