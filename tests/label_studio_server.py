@@ -137,7 +137,7 @@ def installed() -> Path:
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Client]:
     """Start a server whose files are all in a folder, yield its owner's client, end it; its last output is shown where something failed."""
-    program, port = installed(), _free_port()
+    program, port = installed(), free_port()
     address = f"http://127.0.0.1:{port}"
     options = ["--no-browser", "--internal-host", "127.0.0.1", "--port", str(port), "--host", address]
     command = [sys.executable, "-c", WITH_PARENT, str(program), "start", *options]
@@ -151,7 +151,7 @@ def running(folder: Path) -> Iterator[Client]:
             print(last_lines(log))
             raise
         finally:
-            _end(server)
+            end_group(server)
 
 
 def last_lines(log: Path) -> str:
@@ -170,7 +170,7 @@ def _environment(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
@@ -187,7 +187,7 @@ def _wait(server: subprocess.Popen[bytes], address: str) -> None:
     raise AssertionError(f"the server did not answer within {START_SECONDS} seconds")
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
+def end_group(server: subprocess.Popen[bytes]) -> None:
     """End the whole group of processes that the server leads: it was started as one of its own."""
     for sent in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):

@@ -285,7 +285,7 @@ def test_every_mistake_of_every_source_is_told_at_once_with_its_place(monkeypatc
         ("task: ner\ndata: {train: true}", "config.yaml:2: data.train: expected text | list of text | null, found true"),
         ("task: ner\ntrain: 5", "config.yaml:2: train: expected settings as {epochs: ...}, found 5"),
         ("task: ner\ntrain: [5]", "config.yaml:2: train: expected settings as {epochs: ...}, found [5]"),
-        ("task: ner\ntrack: [wandb]", "config.yaml:2: unknown setting 'track.wandb'; there are track.tensorboard"),
+        ("task: ner\ntrack: [wandb]", "config.yaml:2: unknown setting 'track.wandb'; there are track.tensorboard, track.mlflow, track.azureml, track.system"),
         ("task: ner\ntrack: [tensorbord]", "config.yaml:2: unknown setting 'track.tensorbord'; did you mean 'track.tensorboard'?"),
         ("task: ner\ntask.threshold: 0.4", "config.yaml:2: 'task.threshold' is no setting of task ner"),
         ("task: ner\nepochs: 4", "config.yaml:2: unknown setting 'epochs'; did you mean 'train.epochs'?"),
@@ -348,7 +348,13 @@ def test_the_table_has_every_setting_of_a_resolved_config():
             for name in (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key])
         }
 
-    given = {"task": "classify", "track": "tensorboard", "data.split.test": "0.1", "distill.teacher": "t", "distill.student": "s"}
+    given = {
+        "task": "classify",
+        "track": "[tensorboard, mlflow, azureml, system]",
+        "data.split.test": "0.1",
+        "distill.teacher": "t",
+        "distill.student": "s",
+    }
     written = load_config(flags=list(given.items())).written
     assert {name for name, *_ in settings_table()} == leaves(written)
 
@@ -391,7 +397,8 @@ def test_the_types_of_the_schema_are_those_of_json():
 def test_the_schema_allows_the_short_forms():
     properties = settings_schema()["properties"]
     assert {"enum": ["ner", "pos", "chunk", "classify", "multilabel", "regress"]} in properties["task"]["anyOf"]
-    assert {"type": "array", "items": {"enum": ["tensorboard"]}} in properties["track"]["anyOf"]
+    name = {"anyOf": [{"enum": ["tensorboard", "mlflow", "azureml", "system"]}, {"type": "string", "pattern": ":"}]}
+    assert {"type": "array", "items": name} in properties["track"]["anyOf"]
 
 
 def test_max_examples_may_be_told_for_each_split():

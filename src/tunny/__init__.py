@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tunny.core.version import __version__
 
 __all__ = [
-    "Config", "DataProcessor", "Example", "Span", "TunnyError", "UserError", "__version__", "evaluate", "load", "partition", "predict",
-    "push", "train",
+    "Config", "DataProcessor", "Example", "Span", "Tracker", "TunnyError", "UserError", "__version__", "evaluate", "load", "partition",
+    "predict", "push", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from tunny.data.example import Example, Span
     from tunny.data.process import DataProcessor, partition
     from tunny.ship.predictor import load
+    from tunny.training.trackers.base import Tracker
 
 _HOMES = {
     "Config": "tunny.config", "DataProcessor": "tunny.data.process", "Example": "tunny.data.example", "Span": "tunny.data.example",
-    "TunnyError": "tunny.core.errors", "UserError": "tunny.core.errors", "evaluate": "tunny.api", "load": "tunny.ship.predictor",
-    "partition": "tunny.data.process", "predict": "tunny.api", "push": "tunny.api", "train": "tunny.api",
+    "Tracker": "tunny.training.trackers.base", "TunnyError": "tunny.core.errors", "UserError": "tunny.core.errors",
+    "evaluate": "tunny.api", "load": "tunny.ship.predictor", "partition": "tunny.data.process", "predict": "tunny.api",
+    "push": "tunny.api", "train": "tunny.api",
 }  # fmt: skip
 
 

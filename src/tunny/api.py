@@ -36,3 +36,21 @@ def _resolved(config: str | Path | Mapping[str, Any] | Config) -> Resolved[Confi
     if isinstance(config, (str, Path)):
         return load_config(config)
     return load_config(values=config.model_dump() if isinstance(config, Config) else config)
+
+
+def _load_pyfunc(path: str) -> "_Texts":
+    """Open a model folder for MLflow, whose models name this module as their loader."""
+    from tunny.ship.predictor import load
+
+    return _Texts(load(path))
+
+
+class _Texts:
+    """What `mlflow.pyfunc` calls: texts in a list or in a table's column `text`; answers as `Predictor.predict` gives them."""
+
+    def __init__(self, predictor: Any):
+        self._predictor = predictor
+
+    def predict(self, texts: Any) -> list[dict[str, Any]]:
+        """Return one answer a text."""
+        return list(self._predictor.predict(list(texts["text"] if hasattr(texts, "columns") else texts)))

@@ -51,13 +51,14 @@ class Config(Settings):
     distill: DistillSettings | None = None
 
 
-def _trackers(value: object) -> dict[str, Any]:
-    """Return the section that a list of trackers is short for: the others are off."""
+def _trackers(value: object, below: object) -> dict[str, Any]:
+    """Return the section that a list of trackers is short for: the others are off, one's own of the layers below too."""
     names = value if isinstance(value, list) else [value]
-    return {**dict.fromkeys(TrackSettings.model_fields), **{str(name): {} for name in names}}
+    others = [*TrackSettings.model_fields, *(below if isinstance(below, dict) else ())]
+    return {**dict.fromkeys(others), **{str(name): {} for name in names}}
 
 
-SHORTHANDS = {"task": lambda kind: {"kind": kind}, "track": _trackers}
+SHORTHANDS = {"task": lambda kind, below: {"kind": kind}, "track": _trackers}
 
 
 class FileSettings(Settings):
@@ -194,7 +195,7 @@ def settings_schema() -> dict[str, Any]:
     """Return the JSON schema of a config file, its short forms included."""
     schema = Config.model_json_schema()
     kinds = [kind for model in models_in(TaskSettings) for kind in get_args(model.model_fields["kind"].annotation)]
-    trackers = {"enum": list(TrackSettings.model_fields)}
+    trackers = {"anyOf": [{"enum": list(TrackSettings.model_fields)}, {"type": "string", "pattern": ":"}]}
     short: dict[str, list[Any]] = {"task": [{"enum": kinds}], "track": [trackers, {"type": "array", "items": trackers}]}
     for name, forms in short.items():
         schema["properties"][name] = {"anyOf": [*forms, schema["properties"][name]]}

@@ -35,6 +35,7 @@ from tunny.tasks.base import Answer
 from tunny.tasks.model import load_tokenizer, make_task
 from tunny.training.checkpoint import Checkpoints
 from tunny.training.loop import fit
+from tunny.training.settings import TrackSettings
 
 LISTED = 200  # doubts that findings name; their counts go on
 
@@ -61,7 +62,7 @@ def fold_doubts(resolved: Resolved[Config], dataset: Dataset, folds: int) -> lis
 
 def fold_answers(resolved: Resolved[Config], dataset: Dataset, folds: int) -> Iterator[tuple[int, Example, Answer]]:
     """Yield every example with the number of its row and the answer of the model that did not see its document, fold by fold."""
-    config = resolved.settings.model_copy(update={"distill": None})
+    config = resolved.settings.model_copy(update={"distill": None, "track": TrackSettings()})
     resolved = replace(resolved, settings=config)
     documents = documents_of(chain.from_iterable(split.examples for split in dataset.splits.values()), dataset.labels.kind)
     if len(documents.numbers) < folds:
@@ -87,7 +88,7 @@ def _answers(resolved: Resolved[Config], prepared: Prepared) -> Iterator[tuple[E
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=cache_folder()) as name:
         checkpoints = Checkpoints(Path(name) / "checkpoints", 1, "")
         job = make_job(Path(name), resolved, prepared, backend, precision, checkpoints, StopRequest())  # a signal ends it at once
-        fit(replace(job, trackers=(), publish=None))
+        fit(replace(job, publish=None))
     task = make_task(resolved.settings.task, prepared.dataset.labels, prepared.loaded.padding)
     yield from predict(job.model, task, encoded_chunks(prepared.dataset.splits["fold"]), job.work.compute)
 

@@ -48,8 +48,10 @@ from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, logged, may_write, used_bytes
 from tunny.training.loop import Job, Metrics, fit
 from tunny.training.progress import Progress
+from tunny.training.settings import TrackSettings
 from tunny.training.step import Work
-from tunny.training.trackers import LogFile, PerLabel, make_trackers, started
+from tunny.training.trackers.base import Evaluated, PerLabel
+from tunny.training.trackers.together import catch_up, make_trackers
 
 FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint", "evaluate", "train.log_every_steps"}  # do not decide the weights
 
@@ -115,6 +117,8 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
         resume, overwrite = True, False
     with watch_signals() as stop, locked(folder) if backend.rank == 0 else nullcontext():
         if not agreed(lambda: may_write(folder, resume, overwrite)):
+            if backend.rank == 0:
+                catch_up(resolved.settings.track, folder, resolved.settings.name)
             return folder
         prepared = in_turn(lambda: prepare(resolved))
         checkpoints = Checkpoints(folder / "checkpoints", resolved.settings.checkpoint.keep_last, _config_digest(resolved, prepared))
@@ -134,15 +138,17 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
                 clear(folder)
             with copy_to(folder / "run.log", began):
                 _begin(folder, resolved, prepared, checkpoint, resume)
-                with started([job.log, *job.trackers], resolved.written, checkpoint.progress.step if checkpoint else 0), together():
-                    progress = fit(job, checkpoint)
-                if backend.sharded:  # the rest is for one process, which needs the model as a whole
-                    model, compute = _model(resolved, prepared, backend.device, precision)
-                    job = replace(job, model=model, work=replace(job.work, compute=compute))
-                _finish(folder, resolved, prepared, job, progress.best_step)
-        manifest = read_json(folder / MANIFEST)
-        best = {"best_step": progress.best_step, "best_metric": job.best_metric or None, "best": progress.best}
-        write_json(folder / MANIFEST, {**manifest, "finished": True, "steps": progress.step, **best})
+                with job.trackers.started(resolved.written, checkpoint.progress.step if checkpoint else 0):
+                    with together():
+                        progress = fit(job, checkpoint)
+                    if backend.sharded:  # the rest is for one process, which needs the model as a whole
+                        model, compute = _model(resolved, prepared, backend.device, precision)
+                        job = replace(job, model=model, work=replace(job.work, compute=compute))
+                    found = _finish(folder, resolved, prepared, job, progress.best_step)
+                    best = {"best_step": progress.best_step, "best_metric": job.best_metric or None, "best": progress.best}
+                    manifest = {**read_json(folder / MANIFEST), "finished": True, "steps": progress.step, **best}
+                    write_json(folder / MANIFEST, manifest)
+                    job.trackers.evaluated(found, progress.step)
         if push_to is not None:
             try:
                 say(f"pushed: {hub.upload(folder / 'model', push_to, 'The best of a finished run')}")
@@ -251,7 +257,7 @@ def make_job(
         Work(lesson, rows, config.seed, config.train, backend, compute), model,
         row_weights(rows, counts, config.task.sample_by_label) if counts and config.task.sample_by_label else None,
         config.checkpoint, config.engine.micro_batch_limit,
-        validate if scored else None, metric, checkpoints, LogFile(folder / "log.jsonl"), make_trackers(config.track, folder), stop,
+        validate if scored else None, metric, checkpoints, make_trackers(TrackSettings() if backend.rank else config.track, folder, config.name), stop,
         6.0 * sum(p.numel() for name, p in model.named_parameters() if depth_of(name) != 0),
         Ceiling(backend.device, precision), publish if config.checkpoint.push else None,
     )  # fmt: skip
@@ -276,8 +282,8 @@ def _check_metric(task: Task, metric: str | None) -> None:
         )
 
 
-def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: Job, best_step: int | None) -> None:
-    """Load the best weights, score them on every set, write the model folder, and print what came of it."""
+def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: Job, best_step: int | None) -> dict[str, Evaluated]:
+    """Load the best weights, score them on every set, write the model folder, print what came of it, and return the evaluations."""
     config = resolved.settings
     state = load_finished_weights(job.model, job.checkpoints.best_weights())
     found: dict[str, Scores] = {}
@@ -308,6 +314,7 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
             say(f"{name}, teacher and student: {'  '.join(filter(None, line))}")
     say(f"model: {folder / 'model'}")
     say(f"next: tunny predict {folder / 'model'} YOUR_TEXTS.txt --out predictions.jsonl")
+    return {name: Evaluated(folder / name, scores.curves(task.labels.names)) for name, scores in found.items()}
 
 
 def _predictor(config: Config, prepared: Prepared, model: nn.Module, task: Task, compute: Compute) -> Predictor:

@@ -168,7 +168,7 @@ def parse_value(text: str) -> Any:
 def resolve(model: type[M], layers: Sequence[Layer], shorthands: Mapping[str, Any], variables: Mapping[str, str]) -> Resolved[M]:
     """Merge the layers, expand `${VAR}`, validate, and return the typed tree.
 
-    `shorthands` maps a top-level name to a function from its short value to its mapping. Raises ConfigError with one
+    `shorthands` maps a top-level name to a function from its short value, and what stands below it, to its mapping. Raises ConfigError with one
     line for every problem found.
     """
     written: dict[str, Any] = {}
@@ -179,7 +179,7 @@ def resolve(model: type[M], layers: Sequence[Layer], shorthands: Mapping[str, An
         places.update(layer.places)
         for key, value in layer.values.items():
             if key in shorthands and value is not None and not isinstance(value, dict):
-                value = shorthands[key](value)
+                value = shorthands[key](value, written.get(key))
             for name in reversed(key.split(".")):  # a label such as `U.S.` inside the value stays whole
                 value = {name: value}
             written = _merge(written, value)

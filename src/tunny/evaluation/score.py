@@ -1,7 +1,7 @@
 """Scoring: predictions beside gold labels, in one pass."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from tunny.metrics.spans import prf, ratio
 from tunny.metrics.spread import Interval, intervals
 from tunny.metrics.sums import Counts, Sums, Table
 from tunny.tasks.base import Answer, Scorer, Task
+from tunny.tasks.scoring import ClassScorer, LabelsScorer
 
 Array = NDArray[np.float64]
 Watch = Callable[[Example, Answer], Counts]  # sees an answered example, and gives cells of slices
@@ -39,6 +40,13 @@ class Scores:
         return {
             label: {**{name: float(value) for name, value in row.items()}, "support": int(row["support"])} for label, row in found.items()
         }
+
+    def curves(self, names: Sequence[str]) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]]:
+        """Return of each label what is gold and how probable it was, by example, where the task keeps that."""
+        if not isinstance(self.scorer, (ClassScorer, LabelsScorer)):
+            return {}
+        scores, gold = self.scorer.kept()
+        return {name: (gold[:, number], scores[:, number]) for number, name in enumerate(names)} if len(gold) else {}
 
     def measure(self, sums: Sums) -> dict[tuple[str, ...], Array]:
         """Return everything that has an interval: ("metrics", NAME), ("labels", LABEL) and ("slices", NAME, VALUE)."""

@@ -114,6 +114,10 @@ class ClassScorer:
         """Return ROC-AUC and average precision: of the second of two classes, else the means of each against the others."""
         return self._kept.metrics(slice(1, 2) if len(self._names) == 2 else slice(None))
 
+    def kept(self) -> tuple[Scores, NDArray[np.bool_]]:
+        """Return the probabilities of the examples with gold labels, and which labels are gold (N, K each)."""
+        return self._kept.arrays()
+
 
 class LabelsScorer:
     """Any number of labels an example."""

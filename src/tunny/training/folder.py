@@ -16,7 +16,9 @@ from tunny.core.files import no_space, read_json, remove_unfinished
 CONFIG, MANIFEST = "config.yaml", "manifest.json"
 SEEDS = "seeds.json"  # beside the folders of several runs, seed-N
 EVALUATIONS = ("validation", "test", "teacher")
-OURS = (CONFIG, MANIFEST, "audit.json", "split.json", "run.log", "log.jsonl", "tensorboard", "checkpoints", "model", *EVALUATIONS)
+OURS = (
+    CONFIG, MANIFEST, "audit.json", "split.json", "run.log", "log.jsonl", "mlflow.json", "azureml.json", "tensorboard", "checkpoints", "model", *EVALUATIONS,
+)  # fmt: skip
 
 
 def may_write(folder: Path, resume: bool, overwrite: bool) -> bool:
@@ -108,6 +110,6 @@ def logged(folder: Path) -> dict[str, list[list[float]]]:
     series: dict[str, list[list[float]]] = {}
     for line in map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines()):
         for name, value in line.items():
-            if "/" in name and not name.startswith("throughput/") and value is not None:
+            if "/" in name and not name.startswith(("throughput/", "system/")) and value is not None:
                 series.setdefault(name, []).append([line["step"], value])
     return series

@@ -5,7 +5,7 @@ It decides the order of things and knows neither formats, tasks, trackers nor re
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from signal import SIGTERM
 
@@ -25,7 +25,8 @@ from tunny.training.optimizer import make_learner, rate_factor, set_rate
 from tunny.training.progress import Progress, Window
 from tunny.training.settings import CheckpointSettings
 from tunny.training.step import Batches, Taken, Work, ahead, diverged, settle, take_step
-from tunny.training.trackers import LogFile, PerLabel, Tracker
+from tunny.training.trackers.base import PerLabel
+from tunny.training.trackers.together import Trackers
 
 Metrics = dict[str, float | None]  # by full names, such as validation/f1
 Validate = Callable[[nn.Module], tuple[Metrics, PerLabel]]
@@ -43,8 +44,7 @@ class Job:
     validate: Validate | None
     best_metric: str  # full name
     checkpoints: Checkpoints
-    log: LogFile
-    trackers: Sequence[Tracker]
+    trackers: Trackers
     stop: StopRequest
     flops_per_token: float
     ceiling: Ceiling
@@ -114,6 +114,8 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 progress = replace(progress, seconds=time.monotonic() - started)
                 if logging:
                     _log(job, shown, values, per_label, progress, len(steps))
+                if last:
+                    job.trackers.weights(learner.model, progress.step)
                 if saving:
                     saved = replace(progress, loss_scale=learner.loss_scale)
                     job.checkpoints.save(saved, work.compute.precision.name, work.backend, learner.model, learner.optimizer)
@@ -196,9 +198,7 @@ def _log(job: Job, shown: Bar, values: Metrics, per_label: PerLabel, progress: P
         return
     epoch = progress.epoch + progress.step_in_epoch / steps_per_epoch
     line = {"epoch": round(epoch, 4), "time": round(progress.seconds, 3), **values}
-    job.log.log(line, progress.step, per_label)
-    for tracker in job.trackers:
-        tracker.log(line, progress.step)
+    job.trackers.log(line, progress.step, per_label)
     parts = [f"step {progress.step}/{job.total_steps}", f"epoch {epoch:.2f}"]
     names = {"train/loss": "loss", "throughput/tokens_per_second": "tokens/s", job.best_metric: job.best_metric}
     parts += [f"{name} {values[key]:.4g}" for key, name in names.items() if values.get(key) is not None]

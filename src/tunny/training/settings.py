@@ -1,8 +1,10 @@
 """The settings of the `train`, `checkpoint` and `track` sections."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from tunny.core.settings import Settings
 
@@ -52,10 +54,45 @@ class CheckpointSettings(Settings):
 
 
 class TensorBoardSettings(Settings):
-    """TensorBoard event files in the run folder's `tensorboard/`; nothing is to be set."""
+    """TensorBoard event files in the run folder's `tensorboard/`."""
+
+    histograms: bool = Field(False, description="histograms of weights and gradients at epoch ends; takes time and space")
+
+
+class MLflowSettings(Settings):
+    """A run on an MLflow server; what is absent here comes from the environment or `.env`."""
+
+    uri: str | None = Field(None, description="address of the server; absent: MLFLOW_TRACKING_URI or AZURE_MLFLOW_TRACKING_URI")
+    experiment: str | None = Field(None, description="name of the experiment; absent: MLFLOW_EXPERIMENT_NAME, or else tunny")
+    run: str | None = Field(
+        None, description="id of a run to write into, or below where it holds another training; absent: MLFLOW_RUN_ID, or else a new one"
+    )
+    weights: bool | None = Field(None, description="send the model too; absent: as HF_MLFLOW_LOG_ARTIFACTS says, or else not")
+    register_as: str | None = Field(None, description="name under which the model is registered; it is sent then")
+    wait_seconds: float = Field(60.0, gt=0, description="at the end of a run, for what is not sent yet; --resume sends the rest")
+
+
+class SystemSettings(Settings):
+    """Figures of the machine in log.jsonl and in every tracker."""
+
+    every_seconds: float = Field(10.0, gt=0, description="between two samples; a log point takes the newest")
+
+
+def _is_own(name: str) -> str:
+    if not re.fullmatch(r"[\w.]+:\w+", name):
+        raise PydanticCustomError("extra_forbidden", "unknown tracker")
+    return name
 
 
 class TrackSettings(Settings):
-    """Where values go beside log.jsonl."""
+    """Where values go beside log.jsonl. A tracker of one's own is named `package.module:Class`; what stands below are its options."""
+
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"additionalProperties": False, "patternProperties": {":": {"type": ["object", "null"]}}}
+    )
+    __pydantic_extra__: dict[Annotated[str, AfterValidator(_is_own)], dict[str, Any] | None]
 
     tensorboard: TensorBoardSettings | None = Field(None, description="write TensorBoard event files")
+    mlflow: MLflowSettings | None = Field(None, description="send to an MLflow server")
+    azureml: MLflowSettings | None = Field(None, description="the same with Azure ML's package, in its jobs or from outside")
+    system: SystemSettings | None = Field(None, description="sample processor, memory and GPU")
