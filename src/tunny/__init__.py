@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tunny.core.version import __version__
 
 __all__ = [
-    "Config", "DataProcessor", "Example", "Span", "Tracker", "TunnyError", "UserError", "__version__", "evaluate", "load", "partition",
+    "Callback", "Config", "DataProcessor", "Example", "Moment", "Span", "Tracker", "TunnyError", "UserError", "__version__", "evaluate", "load", "partition",
     "predict", "push", "train",
 ]  # fmt: skip
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from tunny.data.example import Example, Span
     from tunny.data.process import DataProcessor, partition
     from tunny.ship.predictor import load
+    from tunny.training.callbacks import Callback, Moment
     from tunny.training.trackers.base import Tracker
 
 _HOMES = {
+    "Callback": "tunny.training.callbacks", "Moment": "tunny.training.callbacks",
     "Config": "tunny.config", "DataProcessor": "tunny.data.process", "Example": "tunny.data.example", "Span": "tunny.data.example",
     "Tracker": "tunny.training.trackers.base", "TunnyError": "tunny.core.errors", "UserError": "tunny.core.errors",
     "evaluate": "tunny.api", "load": "tunny.ship.predictor", "partition": "tunny.data.process", "predict": "tunny.api",

@@ -7,11 +7,17 @@ from typing import Any
 from tunny import model_commands, seeds
 from tunny.config import Config, load_config, load_file_settings
 from tunny.core.settings import Resolved
+from tunny.training.callbacks import Callback
 
 
-def train(config: str | Path | Mapping[str, Any] | Config, *, resume: bool = False, overwrite: bool = False) -> Path:
-    """Train as `tunny train` does and return the run folder. Raises UserError for what the user can mend."""
-    return seeds.train(_resolved(config), resume=resume, overwrite=overwrite)
+def train(
+    config: str | Path | Mapping[str, Any] | Config, *, resume: bool = False, overwrite: bool = False, callbacks: Sequence[Callback] = ()
+) -> Path:
+    """Train as `tunny train` does and return the run folder; `callbacks` come after those of `train.callbacks`.
+
+    Raises UserError for what the user can mend.
+    """
+    return seeds.train(_resolved(config), resume=resume, overwrite=overwrite, callbacks=callbacks)
 
 
 def evaluate(

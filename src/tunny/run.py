@@ -2,7 +2,7 @@
 
 import platform
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +44,7 @@ from tunny.tasks.layers import depth_of
 from tunny.tasks.model import Loaded, load_model, load_tokenizer, make_task
 from tunny.tasks.sampling import label_counts, row_weights
 from tunny.tasks.student import finished_weights, load_finished_weights
+from tunny.training.callbacks import Callback, Callbacks, make_callbacks
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, logged, may_write, used_bytes
 from tunny.training.loop import Job, Metrics, fit
@@ -102,7 +103,10 @@ def _require_data(config: Config) -> None:
 # -- train -------------------------------------------------------------------------------------------------------------
 
 
-def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool = False, before: Callable[[], None] = lambda: None) -> Path:
+def train(
+    resolved: Resolved[Config], *, resume: bool = False, overwrite: bool = False, before: Callable[[], None] = lambda: None,
+    callbacks: Sequence[Callback] = (),
+) -> Path:  # fmt: skip
     """Prepare what is missing, train once, evaluate, and leave a run folder; return it.
 
     Whatever can be found wrong before the first step is found before anything is written or cleared; then `before` is called.
@@ -110,6 +114,7 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
     assert resolved.settings.train.seeds is None  # see seeds.py
     _require_data(resolved.settings)
     require_validation(resolved.settings)
+    callbacks = [*make_callbacks(resolved.settings.train.callbacks), *callbacks]
     folder = Path(resolved.settings.output_dir)
     began = mark()
     backend = choose_backend(resolved.settings.engine)
@@ -124,7 +129,7 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
         checkpoints = Checkpoints(folder / "checkpoints", resolved.settings.checkpoint.keep_last, _config_digest(resolved, prepared))
         checkpoint = agreed(lambda: checkpoints.newest(changed(folder, resolved)) if resume else None)
         precision = _precision(resolved.settings, backend, checkpoint)
-        job = make_job(folder, resolved, prepared, backend, precision, checkpoints, stop)
+        job = replace(make_job(folder, resolved, prepared, backend, precision, checkpoints, stop), callbacks=Callbacks(callbacks))
         push_to = resolved.settings.checkpoint.push
         if backend.rank:
             with together():

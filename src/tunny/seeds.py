@@ -6,7 +6,7 @@ as all but the first find them in the cache.
 
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -22,15 +22,16 @@ from tunny.core.settings import Resolved
 from tunny.data.settings import LEARNT
 from tunny.engine.group import world_of
 from tunny.evaluation.report import in_order, number
+from tunny.training.callbacks import Callback
 from tunny.training.folder import MANIFEST, SEEDS, clear, may_write_several, seed_folders
 from tunny.training.loop import better
 
 
-def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool = False) -> Path:
+def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool = False, callbacks: Sequence[Callback] = ()) -> Path:
     """Train as a config says and return the output folder (`tunny train`): of one run, or with `train.seeds` of one for each."""
     seeds = resolved.settings.train.seeds
     if seeds is None:
-        return run.train(resolved, resume=resume, overwrite=overwrite)
+        return run.train(resolved, resume=resume, overwrite=overwrite, callbacks=callbacks)
     if world_of(os.environ).size > 1:
         raise ConfigError(
             "train.seeds: trains one run after another in one process. Launch each seed by itself: --seed N, without train.seeds"
@@ -45,7 +46,7 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
             _require_same(folder / f"seed-{seed}", one)
         for at, (seed, one) in enumerate(runs.items()):
             say(f"seed {seed}, {at + 1} of {len(seeds)}: {one.settings.output_dir}")
-            run.train(one, resume=resume, overwrite=overwrite, before=partial(_clear, folder, overwrite and at == 0))
+            run.train(one, resume=resume, overwrite=overwrite, before=partial(_clear, folder, overwrite and at == 0), callbacks=callbacks)
         found = _summary(resolved.settings.name, folder, seeds)
         write_json(folder / SEEDS, found)
         report = render("seeds.md", {**found, "number": number, "rows": _rows(found), "titles": [f"seed {seed}" for seed in seeds]})

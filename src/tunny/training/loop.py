@@ -6,7 +6,8 @@ It decides the order of things and knows neither formats, tasks, trackers nor re
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from signal import SIGTERM
 
 import numpy as np
@@ -20,11 +21,12 @@ from tunny.data.plan import Budget, Step, plan_epoch
 from tunny.engine.backend import runs_aside
 from tunny.engine.ceiling import Ceiling
 from tunny.engine.vocabulary import follow, whole_vocabulary
+from tunny.training.callbacks import Callbacks, Moment
 from tunny.training.checkpoint import Checkpoint, Checkpoints
 from tunny.training.optimizer import make_learner, rate_factor, set_rate
 from tunny.training.progress import Progress, Window
 from tunny.training.settings import CheckpointSettings
-from tunny.training.step import Batches, Taken, Work, ahead, diverged, settle, take_step
+from tunny.training.step import Asked, Batches, Taken, Work, ahead, diverged, settle, take_step
 from tunny.training.trackers.base import PerLabel
 from tunny.training.trackers.together import Trackers
 
@@ -49,6 +51,7 @@ class Job:
     flops_per_token: float
     ceiling: Ceiling
     publish: Callable[[Progress], None] | None = None  # called when a checkpoint holds a new best model, before the last step
+    callbacks: Callbacks = field(default_factory=Callbacks)
 
     @property
     def budget(self) -> Budget:
@@ -77,25 +80,34 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
     def limit() -> int | None:
         return progress.micro_batch_limit or job.micro_batch_limit
 
+    def tell(moment: str, *more: object) -> None:
+        now = Moment(progress.step, progress.epoch, job.total_steps, work.backend.rank, work.backend.world_size, learner.model)
+        job.callbacks.tell(moment, now, *more)
+
     def collate(step: Step) -> tuple[Step, Batches]:
         return step, work.batches(step, limit())
 
     started = time.monotonic() - progress.seconds
+    tell("train_start")
     with job.stop.deferred(), bar("training", job.total_steps, progress.step) as shown:
         while progress.step < job.total_steps and not progress.done:
             steps = plan_epoch(work.rows.lengths, job.budget, work.seed, progress.epoch, job.row_weights)
             coming = steps[progress.step_in_epoch :]
+            if progress.step_in_epoch == 0:
+                tell("epoch_start")
             mark = time.monotonic()
             for step, batches in ahead(collate, coming) if overlaps else map(collate, coming):
                 rate = set_rate(learner.optimizer, rate_factor(progress.step, job.total_steps, settings))
-                pending.append(take_step(work, learner, step, batches, progress.step, limit(), job.stop.signum is not None))
+                asked = Asked(job.stop.signum is not None, job.callbacks.stop)
+                pending.append(take_step(work, learner, step, batches, progress.step, limit(), asked, partial(tell, "backward_end")))
                 progress = _counted(progress, pending[-1], len(step.rows), len(steps))
+                tell("step_end")
                 shown.advance()
                 last = progress.step_in_epoch == 0 or progress.step == job.total_steps
-                validating = last or _due(progress.step, settings.evaluate_every_steps)
+                asked = pending[-1].asked if work.backend.world_size > 1 else Asked(job.stop.signum is not None, job.callbacks.stop)
+                validating = last or asked.end or _due(progress.step, settings.evaluate_every_steps)
                 logging = validating or _due(progress.step, settings.log_every_steps)
-                stopping = pending[-1].stop if work.backend.world_size > 1 else job.stop.signum is not None  # ranks stop together
-                saving = validating or stopping or _due(progress.step, job.checkpoint.every_steps)
+                saving = validating or asked.stop or _due(progress.step, job.checkpoint.every_steps)
                 if overlaps and not (logging or saving):
                     continue
                 loss, norm = settle(work, pending)
@@ -109,8 +121,11 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                     values = _training_values(job, window, rate, norm)
                     progress = replace(progress, window=Window())
                 if validating:
-                    progress, validated, per_label = _validate(job, learner.model, progress)
+                    progress, validated, per_label = _validate(job, learner.model, progress, tell)
                     values |= validated
+                if last:
+                    tell("epoch_end")
+                progress = replace(progress, done=progress.done or asked.end or (work.backend.world_size == 1 and job.callbacks.stop))
                 progress = replace(progress, seconds=time.monotonic() - started)
                 if logging:
                     _log(job, shown, values, per_label, progress, len(steps))
@@ -123,14 +138,16 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                         job.publish is not None
                         and work.backend.rank == 0
                         and progress.best_step in (None, progress.step)
-                        and not (progress.done or stopping)
+                        and not (progress.done or asked.stop)
                     ):
                         job.publish(progress)
-                if stopping:
+                    tell("save", job.checkpoints.folder / f"step-{progress.step}")
+                if asked.stop:
                     raise Stopped(job.stop.signum or SIGTERM, f"stopped by a signal; saved at step {progress.step}. Go on with --resume.")
                 if last or progress.done:
                     break
                 mark = time.monotonic()
+    tell("train_end")
     whole_vocabulary(job.model)
     return progress
 
@@ -166,7 +183,7 @@ def _training_values(job: Job, window: Window, rate: float, norm: float | None) 
     }
 
 
-def _validate(job: Job, model: nn.Module, progress: Progress) -> tuple[Progress, Metrics, PerLabel]:
+def _validate(job: Job, model: nn.Module, progress: Progress, tell: Callable[..., None]) -> tuple[Progress, Metrics, PerLabel]:
     """Validate, remember the best, count patience."""
     done = progress.step >= job.total_steps
     if job.validate is None:
@@ -176,6 +193,8 @@ def _validate(job: Job, model: nn.Module, progress: Progress) -> tuple[Progress,
     for name, value in values.items():
         if value is not None and not math.isfinite(value):
             raise diverged(f"{name} became {value}", progress.step, job.work.settings)
+    for part in dict.fromkeys(name.rpartition("/")[0] for name in values):
+        tell("validation_end", part, {name.rpartition("/")[2]: value for name, value in values.items() if name.rpartition("/")[0] == part})
     score = values[job.best_metric]
     if score is not None and (progress.best is None or better(score, progress.best, job.best_metric)):
         return replace(progress, best=score, best_step=progress.step, validations_without_gain=0, done=done), values, per_label

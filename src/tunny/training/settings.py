@@ -31,6 +31,9 @@ class TrainSettings(Settings):
     evaluate_every_steps: int | None = Field(None, ge=1, description="optimizer steps between validations, beside those at epoch ends")
     metric_for_best: str | None = Field(None, description="metric that chooses the best model; absent: the task's own")
     log_every_steps: int = Field(10, ge=1, description="optimizer steps between two lines of the log")
+    callbacks: tuple[str | dict[str, dict[str, Any] | None], ...] = Field(
+        (), description="callbacks of one's own: `package.module:Class`, or that with its options below it"
+    )
     seeds: list[Annotated[int, Field(ge=0, le=2**63 - 1)]] | None = Field(
         None, description="one training for each, in output_dir/seed-N/; seed then only deals data.split"
     )

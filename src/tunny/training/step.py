@@ -61,6 +61,13 @@ class Work:
         return [MicroBatch(at, self.task.batch([self.rows[int(row)] for row in rows]), counts) for at, rows, counts in parts]
 
 
+class Asked(NamedTuple):
+    """What was asked for while steps went on."""
+
+    stop: bool = False  # by a signal: save, and leave the rest for later
+    end: bool = False  # by a callback: training is done
+
+
 @dataclass(frozen=True)
 class Taken:
     """What one step counted; tensors are on the device, this rank's only."""
@@ -72,7 +79,7 @@ class Taken:
     tokens: int
     slots: int  # tokens with padding
     limit: int | None  # most rows of a micro-batch, after memory ran out
-    stop: bool  # whether a signal had asked any rank to stop before it
+    asked: Asked  # of any rank, before it
 
 
 def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
@@ -88,7 +95,10 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
             yield waiting.result()
 
 
-def take_step(work: Work, learner: Learner, step: Step, batches: Batches, number: int, limit: int | None, stop: bool = False) -> Taken:
+def take_step(
+    work: Work, learner: Learner, step: Step, batches: Batches, number: int, limit: int | None, asked: Asked = Asked(),  # noqa: B008
+    after: Callable[[Tensor], None] = lambda loss: None,
+) -> Taken:  # fmt: skip
     """Take optimizer step `number` (from 0); one process halves the micro-batches where memory runs out. `signum` asks for a stop."""
     learner.model.train()
     while True:
@@ -96,8 +106,8 @@ def take_step(work: Work, learner: Learner, step: Step, batches: Batches, number
         try:
             if limit is not None and any(len(batch.weights) > limit for _, batch, _ in batches):
                 batches = work.batches(step, limit)
-            targets, tokens, slots, asked = work.backend.sum(_counts(batches, stop))
-            loss = _backward(work, learner, batches, number, targets)
+            targets, tokens, slots, *flags = work.backend.sum([*_counts(batches), *asked])
+            loss = _backward(work, learner, batches, number, targets, after)
             break
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -121,19 +131,19 @@ def take_step(work: Work, learner: Learner, step: Step, batches: Batches, number
         norm = work.backend.clip(learner.optimizer, work.settings.max_grad_norm or math.inf)
         learner.scaler.step(learner.optimizer)
         learner.scaler.update()
-    return Taken(number + 1, loss, norm, targets, int(tokens), int(slots), limit, asked > 0)
+    return Taken(number + 1, loss, norm, targets, int(tokens), int(slots), limit, Asked(*(flag > 0 for flag in flags)))
 
 
-def _counts(batches: Batches, stop: bool) -> list[float]:
-    """Return the targets, tokens, and tokens with padding of this rank's batches, and whether it was asked to stop."""
+def _counts(batches: Batches) -> list[float]:
+    """Return the targets, tokens, and tokens with padding of this rank's batches."""
     counted = [batch for _, batch, counts in batches if counts]
     return [
         sum(batch.num_targets for batch in counted), sum(batch.num_tokens for batch in counted),
-        sum(batch.input_ids.numel() for batch in counted), stop,
+        sum(batch.input_ids.numel() for batch in counted),
     ]  # fmt: skip
 
 
-def _backward(work: Work, learner: Learner, batches: Batches, number: int, targets: float) -> Tensor:
+def _backward(work: Work, learner: Learner, batches: Batches, number: int, targets: float, after: Callable[[Tensor], None]) -> Tensor:
     """Accumulate the gradient of the mean loss over all targets of the step; return this rank's loss sum."""
     losses = [torch.zeros((), device=work.backend.device)]
     for at, batch, counts in batches:
@@ -144,6 +154,7 @@ def _backward(work: Work, learner: Learner, batches: Batches, number: int, targe
             losses.append(loss.detach())
             if targets:
                 learner.scaler.scale(loss / targets).backward()  # type: ignore[no-untyped-call]
+        after(losses[-1])
     return torch.stack(losses).sum()
 
 
