@@ -1,0 +1,58 @@
+"""Which device computes: found from the settings and the number of GPUs that are there. No torch, so an exported model can ask too."""
+
+import contextlib
+import ctypes
+import re
+
+from tunny.core.console import choice
+from tunny.core.errors import ConfigError
+from tunny.engine.settings import EngineSettings
+
+
+def choose_device(settings: EngineSettings, gpus: int, seen_by: str) -> str:
+    """Return cpu, cuda or cuda:N, as the settings ask for; raise ConfigError for what is not among the `gpus` that somebody sees."""
+    if settings.device == "auto":
+        return "cuda" if gpus else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", settings.device):
+        raise ConfigError(f"engine.device: expected auto, cpu, cuda or cuda:N, found {settings.device!r}")
+    if settings.device != "cpu" and gpu_number(settings.device) >= gpus:
+        raise ConfigError(
+            f"engine.device: {settings.device} was asked for, but {seen_by} sees {gpus} GPUs. Set engine.device: cpu or auto."
+        )
+    return settings.device
+
+
+def use_device(settings: EngineSettings, device: str, note: str = "") -> None:
+    """Say why a device computes, and prepare the process for it."""
+    there = "a GPU is there" if device != "cpu" else f"no GPU is there{note}"
+    choice("device", device, there if settings.device == "auto" else "engine.device")
+    if device == "cpu":
+        _keep_freed_memory()
+
+
+def gpu_number(device: str) -> int:
+    """Return which of the GPUs a device is."""
+    return int(device.partition(":")[2] or 0)
+
+
+def num_gpus() -> int:
+    """Return how many GPUs the driver shows to this process."""
+    count = ctypes.c_int()
+    with contextlib.suppress(OSError, AttributeError):
+        driver = ctypes.CDLL("libcuda.so.1")
+        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+            return 0
+    return count.value
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep large freed blocks instead of giving each back to the system and fetching it again zeroed.
+
+    Every step frees and takes the same tensors, among them a gradient as large as the embeddings; measured 1.1 to 1.2 times
+    faster. Numbers are those of malloc.h: trim threshold, top pad, and no mmap (older glibc refuses a threshold above 32 MiB).
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for option, size in ((-1, 1 << 30), (-2, 1 << 28), (-4, 0)):
+            libc.mallopt(option, size)
+        choice("memory", "freed blocks are kept", "each step takes the same ones again")
