@@ -230,26 +230,15 @@ def _open(
 
 
 def _measured(
-    folder: Path,
-    predictors: Mapping[str, Predictor],
-    rows: Mapping[str, Mapping[str, Any]],
-    before: float | None,
+    folder: Path, predictors: Mapping[str, Predictor], rows: Mapping[str, Mapping[str, Any]], before: float | None,
     examples: Sequence[Example],
-) -> tuple[str, dict[str, float]]:
+) -> tuple[str, dict[str, float]]:  # fmt: skip
     """Measure variants, say and return a table of them, and return the texts a second of each in batches."""
     speeds, cells = measure(predictors, examples), []
     reference = predictors["torch"]
     head = [
-        "variant",
-        reference.task.metric,
-        "loses",
-        "logits differ",
-        "MB",
-        "p50 ms",
-        "p95 ms",
-        "texts/s alone",
-        f"in batches of {TOGETHER}",
-    ]
+        "variant", reference.task.metric, "loses", "logits differ", "MB", "p50 ms", "p95 ms", "texts/s alone", f"in batches of {TOGETHER}",
+    ]  # fmt: skip
     for name, speed in speeds.items():
         row = {"score": before, **rows.get(name, {})}
         size = sum(file.stat().st_size for file in folder.glob(VARIANTS.get(name, "*.safetensors")))

@@ -32,14 +32,13 @@ from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import beside_teacher
 from tunny.evaluation.score import Scores, score
 from tunny.metrics.sums import Table
-from tunny.ship.about import gather
 from tunny.ship.folder import ModelFacts, remembered
 from tunny.ship.predictor import Predictor
-from tunny.ship.save import save_model
+from tunny.ship.save import gather, save_model
 from tunny.ship.teacher import Teacher, check_teacher, load_teacher
 from tunny.tasks.base import Task
 from tunny.tasks.layers import depth_of
-from tunny.tasks.lessons import Lesson, make_lesson
+from tunny.tasks.lessons import Lesson, OwnLesson
 from tunny.tasks.model import Loaded, load_tokenizer, make_task
 from tunny.tasks.sampling import label_counts, row_weights
 from tunny.tasks.student import finished_weights, load_finished_weights
@@ -210,10 +209,10 @@ def make_job(
     rows = dataset.splits["train"].windows
     counts = label_counts(rows) if config.task.class_weights == "balanced" or config.task.sample_by_label else None
     task = make_task(config.task, dataset.labels, prepared.loaded.padding)
-    lesson: Lesson = (own := make_lesson(task, counts))
+    lesson: Lesson = (labelled := OwnLesson(task, counts))
     model = load_model(config.model, prepared.loaded, dataset.labels, backend.device, config.seed, distill)
     if prepared.teacher:
-        lesson, rows = prepared.teacher.lesson(own, model, dataset)
+        lesson, rows = prepared.teacher.lesson(labelled, model, dataset)
     compute = choose_compute(model, backend.device, precision, padded=distill is not None and distill.losses.compare_layers)
     if config.engine.gradient_checkpointing:
         model.activation_checkpointing_enable()  # type: ignore[operator]
@@ -230,8 +229,8 @@ def make_job(
 
     def publish(progress: Progress) -> None:
         with tempfile.TemporaryDirectory() as place:
-            current = TorchModel(model, compute)
-            _save_model(Path(place) / "model", resolved, prepared, current, task, finished_weights(checkpoints.best_weights()), {})
+            own = _predictor(config, prepared, TorchModel(model, compute), task)
+            _save_model(Path(place) / "model", resolved, prepared, own, finished_weights(checkpoints.best_weights()), {})
             try:
                 hub.upload(Path(place) / "model", str(config.checkpoint.push), f"Step {progress.step}: {metric} {progress.best}")
             except HubError as error:
@@ -282,7 +281,7 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
         )  # fmt: skip
         found[name] = evaluate_to(folder / name, model, task, encoded_chunks(split), about)
     evaluations = {name: read_json(folder / name / "metrics.json") for name in found}
-    _save_model(folder / "model", resolved, prepared, model, task, state, evaluations)
+    _save_model(folder / "model", resolved, prepared, predictor, state, evaluations)
     say()
     for name, scores in found.items():
         say_scores(name, scores, folder / name / "report.html")
@@ -300,15 +299,13 @@ def _predictor(config: Config, prepared: Prepared, model: TorchModel, task: Task
 
 
 def _save_model(
-    target: Path, resolved: Resolved[Config], prepared: Prepared, model: TorchModel, task: Task, state: dict[str, Tensor],
-    evaluations: dict[str, Any],
-) -> None:  # fmt: skip
+    target: Path, resolved: Resolved[Config], prepared: Prepared, own: Predictor, state: dict[str, Tensor], evaluations: dict[str, Any]
+) -> None:
     """Write a model folder with weights of the run; its card has the scores that there are, and an answer of the model as it is now."""
     config = resolved.settings
     shown, changed = config.evaluate.examples_in_card, changed_settings(resolved)
-    own = _predictor(config, prepared, model, task)
     card = gather(own, prepared.dataset, evaluations, config.name, config.model.name, changed, shown)
-    save_model(target, state, model.module, prepared.loaded, own.facts, card)
+    save_model(target, state, own, prepared.loaded, card)
 
 
 def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch.nn import functional
 from tests.tasks.build import TAGS, sequence_task, token_task, windows_of
 from tunny.core.errors import ConfigError
 from tunny.data.example import Example, Span
-from tunny.tasks.lessons import label_groups, make_lesson
+from tunny.tasks.lessons import OwnLesson, label_groups
 
 EXAMPLES = [
     Example("0", "Marie Curie was born in Warsaw", spans=(Span(0, 11, "PER"), Span(24, 30, "LOC"))),
@@ -22,7 +22,7 @@ CLASSES = ("sea", "land", "trade")
 
 
 def test_rows_are_padded_to_the_longest_and_padding_is_neither_seen_nor_learnt(tokenizer):
-    lesson = make_lesson(token_task())
+    lesson = OwnLesson(token_task())
     windows = windows_of(lesson.task, tokenizer, EXAMPLES)
     batch = lesson.batch(windows)
     long, short = (len(window.ids) for window in windows)
@@ -37,10 +37,10 @@ def test_rows_are_padded_to_the_longest_and_padding_is_neither_seen_nor_learnt(t
 @pytest.mark.parametrize("kind", ["ner", "pos", "chunk"])
 def test_the_loss_is_that_of_the_transformers_model(tokenizer, bert, kind):
     if kind == "pos":
-        lesson = make_lesson(token_task("pos", ("NAME", "WORD")))
+        lesson = OwnLesson(token_task("pos", ("NAME", "WORD")))
         examples = [Example("0", "Marie was born", spans=(Span(0, 5, "NAME"), Span(6, 9, "WORD"), Span(10, 14, "WORD")))]
     else:
-        lesson, examples = make_lesson(token_task(kind)), EXAMPLES
+        lesson, examples = OwnLesson(token_task(kind)), EXAMPLES
     model = bert("Token", len(lesson.task.labels.names))
     batch = lesson.batch(windows_of(lesson.task, tokenizer, examples))
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_the_loss_is_that_of_the_transformers_model(tokenizer, bert, kind):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_class_weights_and_smoothing_are_those_of_plain_torch(tokenizer, bert, smoothing):
-    lesson = make_lesson(token_task(class_weights={"PER": 3.0, "O": 0.5}, label_smoothing=smoothing))
+    lesson = OwnLesson(token_task(class_weights={"PER": 3.0, "O": 0.5}, label_smoothing=smoothing))
     model = bert("Token", len(TAGS))
     batch = lesson.batch(windows_of(lesson.task, tokenizer, EXAMPLES))
     with torch.no_grad():
@@ -75,12 +75,12 @@ def test_tags_of_pos_are_no_groups_even_with_a_hyphen():
 
 def test_an_unknown_name_in_class_weights_is_refused_with_a_guess():
     with pytest.raises(ConfigError, match=r"no label 'PERS'; did you mean 'PER'\?"):
-        make_lesson(token_task(class_weights={"PERS": 2.0}))
+        OwnLesson(token_task(class_weights={"PERS": 2.0}))
 
 
 def test_a_negative_class_weight_is_refused():
     with pytest.raises(ConfigError, match=r"task\.class_weights\.PER: expected a weight of at least 0"):
-        make_lesson(token_task(class_weights={"PER": -1.0}))
+        OwnLesson(token_task(class_weights={"PER": -1.0}))
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
@@ -88,7 +88,7 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
     targets = [0] * 6 + [1] * 3 + [2] + [3] * 2 + [4]
     expected = compute_class_weight("balanced", classes=np.arange(5), y=targets)
-    assert make_lesson(token_task(class_weights="balanced"), Counter(targets)).weights.tolist() == pytest.approx(expected.tolist())
+    assert OwnLesson(token_task(class_weights="balanced"), Counter(targets)).weights.tolist() == pytest.approx(expected.tolist())
 
 
 # -- labels of texts ---------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def both_losses(lesson, model, windows, labels):
 
 
 def test_the_loss_of_classes_is_that_of_the_transformers_model(tokenizer, bert):
-    lesson = make_lesson(sequence_task("classify", CLASSES))
+    lesson = OwnLesson(sequence_task("classify", CLASSES))
     model = bert("Sequence", 3, problem_type="single_label_classification")
     ours, theirs = both_losses(
         lesson, model, windows_of(lesson.task, tokenizer, labelled("sea", "land", "sea")), lambda batch: batch.labels
@@ -124,7 +124,7 @@ def test_the_loss_of_classes_is_that_of_the_transformers_model(tokenizer, bert):
 def test_the_loss_of_pairs_is_that_of_the_transformers_model_on_its_own_encoding(tokenizer, bert):
     pairs = [("Herring was sold", "it was cod"), ("Nobody knows", "the wind left Bergen in 1954")]
     examples = [Example(str(at), a, text_b=b, labels=(CLASSES[at],)) for at, (a, b) in enumerate(pairs)]
-    lesson = make_lesson(sequence_task("classify", CLASSES))
+    lesson = OwnLesson(sequence_task("classify", CLASSES))
     model = bert("Sequence", 3, problem_type="single_label_classification")
     batch = lesson.batch(windows_of(lesson.task, tokenizer, examples))
     encoded = tokenizer([a for a, _ in pairs], [b for _, b in pairs], padding=True, return_tensors="pt")
@@ -136,7 +136,7 @@ def test_the_loss_of_pairs_is_that_of_the_transformers_model_on_its_own_encoding
 
 
 def test_the_loss_of_many_labels_is_that_of_the_transformers_model(tokenizer, bert):
-    lesson = make_lesson(sequence_task("multilabel", CLASSES))
+    lesson = OwnLesson(sequence_task("multilabel", CLASSES))
     model = bert("Sequence", 3, problem_type="multi_label_classification")
     ours, theirs = both_losses(
         lesson, model, windows_of(lesson.task, tokenizer, labelled(("sea", "trade"), (), ("land",))), lambda batch: batch.labels
@@ -145,7 +145,7 @@ def test_the_loss_of_many_labels_is_that_of_the_transformers_model(tokenizer, be
 
 
 def test_the_loss_of_a_score_is_that_of_the_transformers_model(tokenizer, bert):
-    lesson = make_lesson(sequence_task("regress", ("score",)))
+    lesson = OwnLesson(sequence_task("regress", ("score",)))
     model = bert("Sequence", 1, problem_type="regression")
     ours, theirs = both_losses(lesson, model, windows_of(lesson.task, tokenizer, valued(0.5, -2.0, 4.0)), lambda batch: batch.labels)
     assert ours == pytest.approx(theirs, rel=1e-6)
@@ -153,7 +153,7 @@ def test_the_loss_of_a_score_is_that_of_the_transformers_model(tokenizer, bert):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_class_weights_and_smoothing_of_texts_are_those_of_plain_torch(tokenizer, bert, smoothing):
-    lesson = make_lesson(sequence_task("classify", CLASSES, class_weights={"sea": 4.0, "trade": 0.5}, label_smoothing=smoothing))
+    lesson = OwnLesson(sequence_task("classify", CLASSES, class_weights={"sea": 4.0, "trade": 0.5}, label_smoothing=smoothing))
     model = bert("Sequence", 3)
     batch = lesson.batch(windows_of(lesson.task, tokenizer, labelled("sea", "land", "trade")))
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_class_weights_and_smoothing_of_texts_are_those_of_plain_torch(tokenizer
 
 
 def test_weights_of_many_labels_weigh_the_positive_side(tokenizer, bert):
-    lesson = make_lesson(sequence_task("multilabel", CLASSES, class_weights={"land": 5.0}))
+    lesson = OwnLesson(sequence_task("multilabel", CLASSES, class_weights={"land": 5.0}))
     model = bert("Sequence", 3)
     batch = lesson.batch(windows_of(lesson.task, tokenizer, labelled(("land",), (), ("sea", "land"))))
     with torch.no_grad():
@@ -175,7 +175,7 @@ def test_weights_of_many_labels_weigh_the_positive_side(tokenizer, bert):
 
 
 def test_smoothing_of_many_labels_draws_targets_to_one_half(tokenizer, bert):
-    lesson = make_lesson(sequence_task("multilabel", CLASSES, label_smoothing=0.2))
+    lesson = OwnLesson(sequence_task("multilabel", CLASSES, label_smoothing=0.2))
     model = bert("Sequence", 3)
     batch = lesson.batch(windows_of(lesson.task, tokenizer, labelled(("land",), (), ("sea", "land"))))
     with torch.no_grad():
@@ -190,7 +190,7 @@ def test_balanced_weights_of_classes_are_those_of_scikit_learn():
 
     targets = [0] * 7 + [1] * 2 + [2]
     expected = compute_class_weight("balanced", classes=np.arange(3), y=targets)
-    lesson = make_lesson(sequence_task("classify", CLASSES, class_weights="balanced"), Counter(targets))
+    lesson = OwnLesson(sequence_task("classify", CLASSES, class_weights="balanced"), Counter(targets))
     assert lesson.weights.tolist() == pytest.approx(expected.tolist())
 
 
@@ -199,7 +199,7 @@ def test_balanced_weights_of_classes_are_those_of_scikit_learn():
 )
 def test_the_windows_of_a_long_text_weigh_as_much_as_one_short_text(tokenizer, bert, kind, extra):
     names = ("score",) if kind == "regress" else CLASSES
-    lesson = make_lesson(sequence_task(kind, names))
+    lesson = OwnLesson(sequence_task(kind, names))
     example = Example("0", " ".join(["herring and cod"] * 40), **extra)
     windows = windows_of(lesson.task, tokenizer, [example], max_tokens=32, stride=8)
     model = bert("Sequence", len(names), problem_type="single_label_classification" if kind == "classify" else None)

@@ -8,7 +8,7 @@ from tunny.data.example import Example, Span
 from tunny.data.words import words_of
 from tunny.tasks import token
 from tunny.tasks.base import Answer
-from tunny.tasks.lessons import make_lesson
+from tunny.tasks.lessons import OwnLesson
 
 EXAMPLES = [
     Example("0", "Marie Curie was born in Warsaw", spans=(Span(0, 11, "PER"), Span(24, 30, "LOC"))),
@@ -50,7 +50,7 @@ def test_the_loss_of_answers_is_the_cross_entropy_at_the_words_own_tokens(tokeni
     task = token_task()
     model = bert("Token", len(TAGS))
     columns = columns_of(task, tokenizer, EXAMPLES)
-    batch = make_lesson(task).batch([columns[0], columns[1]])
+    batch = OwnLesson(task).batch([columns[0], columns[1]])
     with torch.no_grad():
         found = model(**batch.inputs, labels=batch.labels)
     answers = task.answers(EXAMPLES, columns, 0, [found.logits[at, : columns.lengths[at]].numpy() for at in range(2)])

@@ -11,15 +11,14 @@ from tunny.engine.settings import EngineSettings
 
 def choose_device(settings: EngineSettings, gpus: int, seen_by: str) -> str:
     """Return cpu, cuda or cuda:N, as the settings ask for; raise ConfigError for what is not among the `gpus` that somebody sees."""
-    if settings.device == "auto":
+    wanted = settings.device
+    if wanted == "auto":
         return "cuda" if gpus else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", settings.device):
-        raise ConfigError(f"engine.device: expected auto, cpu, cuda or cuda:N, found {settings.device!r}")
-    if settings.device != "cpu" and gpu_number(settings.device) >= gpus:
-        raise ConfigError(
-            f"engine.device: {settings.device} was asked for, but {seen_by} sees {gpus} GPUs. Set engine.device: cpu or auto."
-        )
-    return settings.device
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
+        raise ConfigError(f"engine.device: expected auto, cpu, cuda or cuda:N, found {wanted!r}")
+    if wanted != "cpu" and gpu_number(wanted) >= gpus:
+        raise ConfigError(f"engine.device: {wanted} was asked for, but {seen_by} sees {gpus} GPUs. Set engine.device: cpu or auto.")
+    return wanted
 
 
 def use_device(settings: EngineSettings, device: str, note: str = "") -> None:

@@ -1,6 +1,7 @@
 """A trained model ready for texts: `tunny.load(folder).predict(texts)`. Takes any folder or id with a fitting head."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ from tunny.tasks.settings import TaskSettings
 Text = str | tuple[str, str]  # a text, or the two texts of a pair
 
 
+@dataclass(frozen=True)
 class Predictor:
     """Model, tokenizer and decoding in one; it holds the weights in memory."""
 
-    def __init__(self, model: Model, task: Task, encoder: Encoder, facts: ModelFacts):
-        self.model = model
-        self.task = task
-        self.encoder = encoder
-        self.facts = facts
+    model: Model
+    task: Task
+    encoder: Encoder
+    facts: ModelFacts
 
     def predict(self, texts: Sequence[Text]) -> list[dict[str, Any]]:
         """Return one dictionary a text, in order, in the form of a line of predictions.jsonl.
@@ -56,7 +57,7 @@ class Predictor:
 
     def exported(self, file: Path) -> "Predictor":
         """Return the same with an exported model in place of this one."""
-        return Predictor(OnnxModel(file, self.model.device, len(self.task.labels.names)), self.task, self.encoder, self.facts)
+        return replace(self, model=OnnxModel(file, self.model.device, len(self.task.labels.names)))
 
 
 def load(

@@ -8,6 +8,7 @@ Letters: B rows (windows), T tokens, K labels.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from tunny.core.errors import ConfigError, did_you_mean
 from tunny.data.align import IGNORED
 from tunny.data.inputs import Padding, pad
 from tunny.data.labels import LabelSet
+from tunny.data.settings import TOKEN_KINDS
 from tunny.data.store import Window
 from tunny.tasks.sequence import SequenceTask
 from tunny.tasks.token import TokenTask
@@ -55,88 +57,55 @@ class Lesson(Protocol):
         """Return the sum of the losses of a batch; `model` is the wrapped model."""
 
 
-class TokenLesson:
-    """The tags of words."""
+class OwnLesson:
+    """What a task learns of the labels of the data."""
 
-    def __init__(self, task: TokenTask, counts: Counter[int] | None = None):
-        self.task = task
+    def __init__(self, task: TokenTask | SequenceTask, counts: Counter[int] | None = None):
+        self.task, self.kind = task, task.settings.kind
         self.weights = class_weights(task.settings.class_weights, task.labels, counts or Counter())
 
     def batch(self, windows: Sequence[Window]) -> Batch:
-        """Collate rows; targets are counted by class weight where there are such weights."""
-        inputs, lengths = tensors(windows, self.task.padding)
-        labels = np.full((len(windows), max(lengths)), IGNORED, dtype=np.int64)
-        for row, window in enumerate(windows):
-            labels[row, : len(window.labels)] = window.labels
-        learnt = labels[labels != IGNORED]
-        targets = float(len(learnt)) if self.weights is None else float(self.weights[learnt].sum())
-        return Batch(inputs, torch.from_numpy(labels), torch.ones(len(windows)), targets, lengths)
-
-    def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the sum of cross-entropies over the targets."""
-        return self.loss(model(**batch.inputs).logits.float(), batch)
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the same of logits (B, T, K)."""
-        weights = None if self.weights is None else self.weights.to(logits.device)
-        return functional.cross_entropy(
-            logits.flatten(0, 1), batch.labels.flatten(), weight=weights, ignore_index=IGNORED, reduction="sum",
-            label_smoothing=self.task.settings.label_smoothing,
-        )  # fmt: skip
-
-
-class SequenceLesson:
-    """The labels or the score of texts."""
-
-    def __init__(self, task: SequenceTask, counts: Counter[int] | None = None):
-        self.task = task
-        self.weights = class_weights(task.settings.class_weights, task.labels, counts or Counter())
-
-    def batch(self, windows: Sequence[Window]) -> Batch:
-        """Collate rows; targets are counted by window weight and class weight."""
+        """Collate rows; targets are counted by window weight, and by class weight where one of several classes is learnt."""
         inputs, lengths = tensors(windows, self.task.padding)
         weights = torch.tensor([window.weight for window in windows], dtype=torch.float32)
-        kind, num_labels = self.task.settings.kind, len(self.task.labels.names)
-        if kind == "classify":
+        targets, num_labels = float(weights.sum()), len(self.task.labels.names)
+        if self.kind in TOKEN_KINDS:
+            tags = np.full((len(windows), max(lengths)), IGNORED, dtype=np.int64)
+            for row, window in enumerate(windows):
+                tags[row, : len(window.labels)] = window.labels
+            learnt, labels = tags[tags != IGNORED], torch.from_numpy(tags)
+            targets = float(len(learnt)) if self.weights is None else float(self.weights[learnt].sum())
+        elif self.kind == "classify":
             labels = torch.tensor([int(window.labels[0]) if len(window.labels) else IGNORED for window in windows])
-            known = labels >= 0
             by_class = torch.ones(len(windows)) if self.weights is None else self.weights[labels.clamp(min=0)]
-            weights = weights * known
+            weights = weights * (labels >= 0)
             targets = float((weights * by_class).sum())
-        elif kind == "multilabel":
-            labels = torch.zeros(len(windows), num_labels)
+        elif self.kind == "multilabel":
+            labels, targets = torch.zeros(len(windows), num_labels), targets * num_labels
             for row, window in enumerate(windows):
                 labels[row, window.labels.astype(np.int64)] = 1.0
-            targets = float(weights.sum()) * num_labels
         else:
             labels = torch.tensor([window.score for window in windows], dtype=torch.float32)
-            targets = float(weights.sum())
         return Batch(inputs, labels, weights, targets, lengths)
 
     def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the weighted sum of cross-entropies, binary cross-entropies or squared errors."""
+        """Return the weighted sum of cross-entropies, binary cross-entropies or squared errors over the targets."""
         return self.loss(model(**batch.inputs).logits.float(), batch)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the same of logits (B, K)."""
-        kind, smoothing = self.task.settings.kind, self.task.settings.label_smoothing
-        weights = None if self.weights is None else self.weights.to(logits.device)
-        if kind == "classify":
-            losses = functional.cross_entropy(logits, batch.labels, weight=weights, reduction="none", label_smoothing=smoothing)
-        elif kind == "multilabel":
+        """Return the same of logits, (B, T, K) or (B, K)."""
+        weights, smoothing = None if self.weights is None else self.weights.to(logits.device), self.task.settings.label_smoothing
+        entropy = partial(functional.cross_entropy, weight=weights, label_smoothing=smoothing, ignore_index=IGNORED)
+        if self.kind in TOKEN_KINDS:
+            return entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="sum")
+        if self.kind == "classify":
+            losses = entropy(logits, batch.labels, reduction="none")
+        elif self.kind == "multilabel":
             targets = batch.labels * (1.0 - smoothing) + 0.5 * smoothing
             losses = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none").sum(dim=1)
         else:
             losses = (logits.squeeze(-1) - batch.labels) ** 2
         return (losses * batch.weights).sum()
-
-
-OwnLesson = TokenLesson | SequenceLesson  # a task's own, on the labels of the data
-
-
-def make_lesson(task: TokenTask | SequenceTask, counts: Counter[int] | None = None) -> OwnLesson:
-    """Return what a built-in task learns; `counts` of its labels are for balanced class weights."""
-    return TokenLesson(task, counts) if isinstance(task, TokenTask) else SequenceLesson(task, counts)
 
 
 def tensors(windows: Sequence[Window], padding: Padding) -> tuple[dict[str, Tensor], tuple[int, ...]]:

@@ -123,16 +123,8 @@ def _positions(config: Any) -> int | None:
     if not isinstance(limit, int) or limit <= 0:
         return None
     offset = {
-        "roberta",
-        "xlm-roberta",
-        "camembert",
-        "mpnet",
-        "longformer",
-        "xlm-roberta-xl",
-        "data2vec-text",
-        "xmod",
-        "roberta-prelayernorm",
-    }
+        "roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl", "data2vec-text", "xmod", "roberta-prelayernorm",
+    }  # fmt: skip
     padding = 1 if config.model_type == "mpnet" else getattr(config, "pad_token_id", None) or 0  # MPNet's is not its config's
     return limit - padding - 1 if config.model_type in offset else limit
 
