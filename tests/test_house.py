@@ -148,7 +148,7 @@ def test_a_model_that_was_not_exported_says_what_to_install(exported):
     last = done.stderr.splitlines()[-1]
     assert re.fullmatch(
         r"tunny\.core\.errors\.ModelError: .*model: needs (torch|transformers) to answer, as no exported variant was chosen \(tunny bench\) or "
-        r"named \(engine\.variant\); exported are: fp32\. pip install torch transformers, or name a variant\.",
+        r"named \(engine\.variant\); exported are: fp32, openvino\. pip install torch transformers, or name a variant\.",
         last,
     ), done.stderr
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib.util
 import shutil
 import sys
 import tempfile
@@ -164,19 +165,26 @@ def trim(model: str, data: Sequence[str], out: str | None, given: FileSettings) 
 def bench(model: str, data: Sequence[str], max_drop: float, given: FileSettings) -> str:
     """Choose the fastest variant of a model within the allowed drop here (`tunny bench`) and return its name.
 
-    Without data the drop is that of the export.
+    Without data the drop is that of the export; OpenVINO's is none where its logits are torch's within the tolerance of fp32.
     """
+    from tunny.ship.export import TOLERANCE, difference, of_every_length
+
     with watch_signals():
         folder, reference, examples, scored = _open(model, data, given)
-        predictors = {"torch": reference}
-        for name in (name for name, file in VARIANTS.items() if (folder / file).is_file()):
-            engine = given.engine.model_copy(update={"variant": name, "device": reference.model.device})
+        predictors, device = {"torch": reference}, reference.model.device
+        by_openvino = device == "cpu" and importlib.util.find_spec("openvino") is not None
+        for name in (name for name, file in VARIANTS.items() if (folder / file).is_file() and (name != "openvino" or by_openvino)):
+            engine = given.engine.model_copy(update={"variant": name, "device": device})
             predictors[name] = load(folder, engine=engine, task=given.task)
         if len(predictors) == 1:
             raise ModelError(f"{model}: has no exported variants to choose from. Make some: tunny export {model} --to onnx")
         scores = {name: scored(one) for name, one in predictors.items()} if scored else {}
         again = {name: {"score": one, "drop": 100 * (scores["torch"] - one)} for name, one in scores.items()}
-        rows = {name: {**reference.facts.variants.get(name, {}), **again.get(name, {})} for name in predictors}
+        known = dict(reference.facts.variants)
+        if "openvino" in predictors:
+            gap = difference(reference, predictors["openvino"], of_every_length(examples, reference.facts.encode.max_tokens))
+            known["openvino"] = {"difference": gap, **({"drop": 0.0} if gap <= TOLERANCE else {})}
+        rows = {name: {**known.get(name, {}), **again.get(name, {})} for name in predictors}
         rates = _measured(folder, predictors, rows, scores.get("torch"), examples)[1]
         for name, row in rows.items():
             if name != "torch" and row.get("drop", float("inf")) > max_drop:
@@ -189,7 +197,7 @@ def bench(model: str, data: Sequence[str], max_drop: float, given: FileSettings)
                 del rates[name]
         best = max(rates, key=lambda name: rates[name])
         choice("variant", best, f"the fastest here in batches of {TOGETHER}, among {', '.join(rates)}; tunny.load and predict use it")
-        chosen = {**reference.facts.chosen, reference.model.device.partition(":")[0]: best}
+        chosen = {**reference.facts.chosen, device.partition(":")[0]: best}
         write_facts(folder, replace(reference.facts, chosen=chosen), reference.encoder.tokenizer)
     return best
 

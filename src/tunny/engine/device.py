@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 import re
 
 from tunny.core.console import choice
@@ -32,6 +33,12 @@ def use_device(settings: EngineSettings, device: str, note: str = "") -> None:
 def gpu_number(device: str) -> int:
     """Return which of the GPUs a device is."""
     return int(device.partition(":")[2] or 0)
+
+
+def num_threads() -> int:
+    """Return how many threads compute as OMP_NUM_THREADS says, 0 where it leaves that to the library."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() else 0
 
 
 def num_gpus() -> int:

@@ -19,7 +19,9 @@ from tunny.tasks.settings import ModelSettings, TaskSettings
 
 FORMAT_VERSION = 1
 MANIFEST = "tunny.json"
-VARIANTS = {"fp32": "onnx/model.onnx", "fp16": "onnx/model_fp16.onnx", "int8": "onnx/model_int8.onnx"}  # exported forms and their files
+VARIANTS = {  # exported forms and their files
+    "fp32": "onnx/model.onnx", "fp16": "onnx/model_fp16.onnx", "int8": "onnx/model_int8.onnx", "openvino": "onnx/model.onnx",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tunny.data.encode import Encoder
 from tunny.data.example import Example
 from tunny.data.settings import DataSettings
 from tunny.engine.device import choose_device, num_gpus, use_device
-from tunny.engine.onnx import OnnxModel
+from tunny.engine.onnx import OnnxModel, OpenVinoModel
 from tunny.engine.settings import EngineSettings
 from tunny.evaluation.predict import encode_chunks, predict
 from tunny.ship.folder import MANIFEST, VARIANTS, ModelFacts, read_facts
@@ -115,11 +115,16 @@ def _exported(folder: str, facts: ModelFacts, engine: EngineSettings) -> Model |
     file = Path(folder, VARIANTS.get(variant, ""))
     if not file.is_file():
         raise ModelError(f"{folder}: has no variant {variant} (engine.variant); exported are: {_there(folder)}. See tunny export --help.")
-    if variant in facts.variants and digest_file(file) != facts.variants[variant].get("sha256"):
+    known = facts.variants.get("fp32" if variant == "openvino" else variant)
+    if known is not None and digest_file(file) != known.get("sha256"):
         raise ModelError(f"{file}: is damaged, or was changed after its export. Export the model again, or set engine.variant: torch.")
     use_device(engine, device)
-    choice("model", file.relative_to(folder), "the fastest, by tunny bench" if named == "auto" else "engine.variant")
-    return OnnxModel(file, device, len(facts.labels.names))
+    choice(
+        "model",
+        f"{file.relative_to(folder)}{' by OpenVINO' * (variant == 'openvino')}",
+        "the fastest, by tunny bench" if named == "auto" else "engine.variant",
+    )
+    return (OpenVinoModel if variant == "openvino" else OnnxModel)(file, device, len(facts.labels.names))
 
 
 def _there(folder: str) -> str:
