@@ -153,6 +153,13 @@ def test_a_model_that_was_not_exported_says_what_to_install(exported):
     ), done.stderr
 
 
+def test_a_command_that_needs_torch_says_so_in_one_line():
+    done = without_torch("from tunny.cli import main\nmain(['train', '--data.train', 'nowhere.conll'])")
+    assert (done.returncode, done.stderr) == (
+        2, "error: this command needs the package torch, which is not installed: pip install torch transformers\n"
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", tunny.__all__)
 def test_every_public_name_is_there_and_explained(name):
     assert (getattr(tunny, name).__doc__ or "").strip()
