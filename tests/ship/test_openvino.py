@@ -13,7 +13,7 @@ from tests.trained import trained
 from tunny import model_commands
 from tunny.config import FileSettings
 from tunny.core.errors import ModelError
-from tunny.engine.onnx import OpenVinoModel
+from tunny.engine.onnx import OnnxModel
 from tunny.engine.settings import EngineSettings
 from tunny.ship.export import TOLERANCE, difference, of_every_length
 
@@ -42,7 +42,7 @@ def test_without_the_package_it_is_said_what_to_install(tmp_path):
 
 def test_on_a_gpu_it_is_refused():
     with pytest.raises(ModelError, match=r"OpenVINO answers on CPUs\. Set engine\.device: cpu, or another engine\.variant"):
-        OpenVinoModel(Path("model.onnx"), "cuda", 5)
+        OnnxModel(Path("model.onnx"), "cuda", 5, by_openvino=True)
 
 
 @needs_openvino
@@ -92,7 +92,7 @@ def test_a_damaged_file_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"model\.onnx: is damaged, or was changed after its export"):
         load(folder, "openvino")
     with pytest.raises(ModelError, match=r"model\.onnx: cannot be loaded: .*Export the model again"):
-        OpenVinoModel(file, "cpu", 5)
+        OnnxModel(file, "cpu", 5, by_openvino=True)
 
 
 @needs_openvino
@@ -100,4 +100,4 @@ def test_a_damaged_file_is_refused(tmp_path):
 def test_a_file_for_other_labels_is_refused(tmp_path):
     folder = exported(tmp_path / "model")
     with pytest.raises(ModelError, match=r"expected a model from input_ids to logits of 4 labels, found one from .* \{'logits': 5\}"):
-        OpenVinoModel(folder / "onnx" / "model.onnx", "cpu", 4)
+        OnnxModel(folder / "onnx" / "model.onnx", "cpu", 4, by_openvino=True)

@@ -10,7 +10,7 @@ import logging
 import warnings
 from ast import literal_eval
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from tunny.data.audit import Audit
 from tunny.data.example import Example
 from tunny.data.inputs import Inputs, pad
 from tunny.engine.compute import Compute, TorchModel
+from tunny.engine.onnx import OnnxModel
 from tunny.engine.precision import Precision, cpu_flags
 from tunny.evaluation.predict import encode_chunks, forward
 from tunny.ship.folder import VARIANTS
@@ -52,7 +53,9 @@ class Exporter:
         fault = ""
         with new_file(self.folder / VARIANTS[name]) as path:
             for note in self._forms(name, path):
-                predictor = self.reference.exported(path)
+                predictor = replace(
+                    self.reference, model=OnnxModel(path, self.reference.model.device, len(self.reference.task.labels.names))
+                )
                 gap = difference(self.reference, predictor, self.texts)
                 score = self.score(predictor) if self.score and np.isfinite(gap) else None
                 drop = 0.0 if score is None or self.before is None else 100 * (self.before - score)

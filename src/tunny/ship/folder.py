@@ -38,21 +38,6 @@ class ModelFacts:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each exported form its digest and its score
     chosen: Mapping[str, str] = field(default_factory=dict)  # kind of device -> the fastest variant on one
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of tunny.json."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "task": self.task.model_dump(mode="json"),
-            "labels": list(self.labels.names),
-            "label_scheme": "IOB2" if self.labels.kind in ("ner", "chunk") else None,
-            "encode": self.encode.model_dump(mode="json"),
-            "data": self.data.model_dump(mode="json", exclude_defaults=True),
-            "precision": self.precision,
-            "tuned": asdict(self.tuned),
-            "variants": dict(self.variants),
-            "chosen": dict(self.chosen),
-        }
-
 
 def remembered(data: DataSettings) -> DataSettings:
     """Return what using the model again needs to know of the data: what columns and labels mean, not how a file is written."""
@@ -65,8 +50,20 @@ def write_facts(folder: Path, facts: ModelFacts, tokenizer: Tokenizer) -> None:
     """Write tunny.json; where tokenizer.json holds this very tokenizer, with its digest, by which transformers is not needed to read it."""
     file = folder / "tokenizer.json"
     same = file.is_file() and _tokenizer_of(file).to_str() == tokenizer.to_str()
-    known = {"tokenizer": {"sha256": digest_file(file), **asdict(facts.padding)}} if same else {}
-    write_json(folder / MANIFEST, {**facts.to_json(), **known})
+    content = {
+        "format_version": FORMAT_VERSION,
+        "task": facts.task.model_dump(mode="json"),
+        "labels": list(facts.labels.names),
+        "label_scheme": "IOB2" if facts.labels.kind in ("ner", "chunk") else None,
+        "encode": facts.encode.model_dump(mode="json"),
+        "data": facts.data.model_dump(mode="json", exclude_defaults=True),
+        "precision": facts.precision,
+        "tuned": asdict(facts.tuned),
+        "variants": dict(facts.variants),
+        "chosen": dict(facts.chosen),
+        "tokenizer": {"sha256": digest_file(file), **asdict(facts.padding)} if same else {},
+    }
+    write_json(folder / MANIFEST, content)
 
 
 def read_facts(folder: str, wanted: TaskSettings | None = None) -> tuple[ModelFacts, Tokenizer]:
@@ -92,16 +89,13 @@ def read_facts(folder: str, wanted: TaskSettings | None = None) -> tuple[ModelFa
         if wanted is not None and wanted.kind != task.kind:
             raise ModelError(f"{folder}: is a {task.kind} model; it cannot serve --task {wanted.kind}")
         encode, data = EncodeSettings(**saved["encode"]), DataSettings(**saved["data"])
-        labels, tuned = LabelSet(task.kind, tuple(saved["labels"])), _tuned(saved.get("tuned", {}))
+        labels, tuned = LabelSet(task.kind, tuple(saved["labels"])), saved.get("tuned", {})
+        tuned = Tuned(**{**tuned, "calibration": Calibration(**tuned.get("calibration", {}))})
         variants, chosen = dict(saved.get("variants", {})), dict(saved.get("chosen", {}))
         tokenizer, padding = _tokenizer(folder, saved.get("tokenizer", {}))
         return ModelFacts(task, labels, encode, data, saved["precision"], padding, tuned, variants, chosen), tokenizer
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: cannot be read: {error!r}") from error
-
-
-def _tuned(saved: Mapping[str, Any]) -> Tuned:
-    return Tuned(**{**saved, "calibration": Calibration(**saved.get("calibration", {}))})
 
 
 def _tokenizer(folder: str, known: Mapping[str, Any]) -> tuple[Tokenizer, Padding]:

@@ -1,7 +1,7 @@
 """A trained model ready for texts: `tunny.load(folder).predict(texts)`. Takes any folder or id with a fitting head."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tunny.data.encode import Encoder
 from tunny.data.example import Example
 from tunny.data.settings import DataSettings
 from tunny.engine.device import choose_device, num_gpus, use_device
-from tunny.engine.onnx import OnnxModel, OpenVinoModel
+from tunny.engine.onnx import OnnxModel
 from tunny.engine.settings import EngineSettings
 from tunny.evaluation.predict import encode_chunks, predict
 from tunny.ship.folder import MANIFEST, VARIANTS, ModelFacts, read_facts
@@ -54,10 +54,6 @@ class Predictor:
     def reading(self, given: DataSettings) -> DataSettings:
         """Return how data is read for this model: as in its training, overruled by what is given now."""
         return self.facts.data.model_copy(update=given.model_dump(exclude_unset=True))
-
-    def exported(self, file: Path) -> "Predictor":
-        """Return the same with an exported model in place of this one."""
-        return replace(self, model=OnnxModel(file, self.model.device, len(self.task.labels.names)))
 
 
 def load(
@@ -115,16 +111,17 @@ def _exported(folder: str, facts: ModelFacts, engine: EngineSettings) -> Model |
     file = Path(folder, VARIANTS.get(variant, ""))
     if not file.is_file():
         raise ModelError(f"{folder}: has no variant {variant} (engine.variant); exported are: {_there(folder)}. See tunny export --help.")
-    known = facts.variants.get("fp32" if variant == "openvino" else variant)
+    by_openvino = variant == "openvino"
+    known = facts.variants.get("fp32" if by_openvino else variant)
     if known is not None and digest_file(file) != known.get("sha256"):
         raise ModelError(f"{file}: is damaged, or was changed after its export. Export the model again, or set engine.variant: torch.")
     use_device(engine, device)
     choice(
         "model",
-        f"{file.relative_to(folder)}{' by OpenVINO' * (variant == 'openvino')}",
+        f"{file.relative_to(folder)}{' by OpenVINO' * by_openvino}",
         "the fastest, by tunny bench" if named == "auto" else "engine.variant",
     )
-    return (OpenVinoModel if variant == "openvino" else OnnxModel)(file, device, len(facts.labels.names))
+    return OnnxModel(file, device, len(facts.labels.names), by_openvino)
 
 
 def _there(folder: str) -> str:

@@ -26,9 +26,7 @@ class SequenceTask:
     """Labels whole texts; `labels.names` are the classes in id order, for regress the one name `score`."""
 
     def __init__(self, settings: SequenceTaskSettings, labels: LabelSet, padding: Padding):
-        self.settings = settings
-        self.labels = labels
-        self.padding = padding
+        self.settings, self.labels, self.padding = settings, labels, padding
         self.metric = _METRICS[settings.kind]
         self.tuned = Tuned()
 

@@ -30,9 +30,7 @@ class TokenTask:
     """Labels tokens; `labels.names` are the model's tags in id order."""
 
     def __init__(self, settings: TokenTaskSettings, labels: LabelSet, padding: Padding):
-        self.settings = settings
-        self.labels = labels
-        self.padding = padding
+        self.settings, self.labels, self.padding = settings, labels, padding
         self.metric = "token_accuracy" if settings.kind == "pos" else "f1"
         self.scheme: Scheme = "none" if settings.kind == "pos" else scheme_of(labels.names)
         if self.scheme == "none" and settings.kind != "pos":
