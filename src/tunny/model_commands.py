@@ -131,9 +131,7 @@ def export(model: str, to: str, wanted: Sequence[str], data: Sequence[str], max_
     with watch_signals():
         folder, reference, examples, scored = _open(model, data, given)
         texts = of_every_length(examples, reference.facts.encode.max_tokens)
-        exporter = Exporter(
-            reference, cast(Any, reference.model).module, folder, texts, scored, scored(reference) if scored else None, max_drop
-        )
+        exporter = Exporter(reference, folder, texts, scored, scored(reference) if scored else None, max_drop)
         made, refused = {"fp32": exporter.write("fp32")}, []
         for name in wanted:
             try:

@@ -41,7 +41,6 @@ class Exporter:
     """What every variant of a model is made of and measured by."""
 
     reference: Predictor  # the model in torch
-    module: nn.Module  # its own
     folder: Path
     texts: Sequence[Example]  # of every length
     score: Callable[[Predictor], float] | None  # on labelled data
@@ -53,9 +52,8 @@ class Exporter:
         fault = ""
         with new_file(self.folder / VARIANTS[name]) as path:
             for note in self._forms(name, path):
-                predictor = replace(
-                    self.reference, model=OnnxModel(path, self.reference.model.device, len(self.reference.task.labels.names))
-                )
+                num_labels = len(self.reference.task.labels.names)
+                predictor = replace(self.reference, model=OnnxModel(path, self.reference.model.device, num_labels))
                 gap = difference(self.reference, predictor, self.texts)
                 score = self.score(predictor) if self.score and np.isfinite(gap) else None
                 drop = 0.0 if score is None or self.before is None else 100 * (self.before - score)
@@ -73,7 +71,8 @@ class Exporter:
     def _forms(self, name: str, path: Path) -> Iterator[str]:
         """Write a variant; of int8 one form after the other, with more and more of the sensitive products in fp32."""
         if name != "int8":
-            graph = to_onnx(self.module, self._inputs(), torch.float16 if name == "fp16" else torch.float32)
+            module = cast(TorchModel, self.reference.model).module
+            graph = to_onnx(module, self._inputs(), torch.float16 if name == "fp16" else torch.float32)
             path.write_bytes(graph.SerializeToString())
             yield ""
             return
