@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunny import model_commands, seeds
+from tunny import model_commands
 from tunny.config import Config, load_config, load_file_settings
 from tunny.core.settings import Resolved
 
 
 def train(config: str | Path | Mapping[str, Any] | Config, *, resume: bool = False, overwrite: bool = False) -> Path:
     """Train as `tunny train` does and return the run folder. Raises UserError for what the user can mend."""
+    from tunny import seeds  # the loop, and torch with it
+
     return seeds.train(_resolved(config), resume=resume, overwrite=overwrite)
 
 

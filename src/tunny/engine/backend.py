@@ -1,15 +1,12 @@
 """Where training runs. A backend knows ranks and devices; the loop does not. One process is a world of one."""
 
-import contextlib
-import ctypes
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from tunny.core.console import choice
-from tunny.core.errors import ConfigError
+from tunny.engine.device import choose_device, use_device
 from tunny.engine.settings import EngineSettings
 
 
@@ -75,46 +72,15 @@ class SingleProcess:
 
 def choose_backend(settings: EngineSettings) -> SingleProcess:
     """Return the backend that the settings ask for, and say why."""
-    if settings.device == "auto":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        reason = "a GPU is there" if device.type == "cuda" else f"no GPU is there; {torch.get_num_threads()} threads"
-    else:
-        try:
-            device, reason = torch.device(settings.device), "engine.device"
-        except RuntimeError as error:
-            raise _unknown_device(settings.device) from error
-        if device.type not in ("cpu", "cuda"):
-            raise _unknown_device(settings.device)
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise ConfigError(
-                f"engine.device: {device} was asked for, but torch sees {torch.cuda.device_count()} GPUs. Set engine.device: cpu or auto."
-            )
-    choice("device", device, reason)
-    if device.type == "cpu":
-        _keep_freed_memory()
-    return SingleProcess(device)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    device = choose_device(settings, gpus, "torch")
+    use_device(settings, device, f"; {torch.get_num_threads()} threads")
+    return SingleProcess(torch.device(device))
 
 
 def runs_aside(device: torch.device) -> bool:
     """Say whether a device computes while Python goes on, so that a loop should prepare what comes next and not ask for numbers."""
     return device.type != "cpu"
-
-
-def _unknown_device(found: str) -> ConfigError:
-    return ConfigError(f"engine.device: expected auto, cpu, cuda or cuda:N, found {found!r}")
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks instead of giving each back to the system and fetching it again zeroed.
-
-    Every step frees and takes the same tensors, among them a gradient as large as the embeddings; measured 1.1 to 1.2 times
-    faster. Numbers are those of malloc.h: trim threshold, top pad, and no mmap (older glibc refuses a threshold above 32 MiB).
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        for option, size in ((-1, 1 << 30), (-2, 1 << 28), (-4, 0)):
-            libc.mallopt(option, size)
-        choice("memory", "freed blocks are kept", "each step takes the same ones again")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -22,7 +22,7 @@ from tunny.data.plan import Step
 from tunny.data.store import WindowStore
 from tunny.engine.backend import Backend, is_out_of_memory
 from tunny.engine.compute import Compute
-from tunny.tasks.base import Batch, Lesson
+from tunny.tasks.lessons import Batch, Lesson
 from tunny.training.optimizer import Learner
 from tunny.training.settings import TrainSettings
 
@@ -102,7 +102,7 @@ def take_step(work: Work, learner: Learner, step: Step, batches: Batches, number
         learner.scaler.step(learner.optimizer)
         learner.scaler.update()
     tokens = int(work.backend.sum(sum(batch.num_tokens for _, batch in batches)))
-    slots = int(work.backend.sum(sum(batch.input_ids.numel() for _, batch in batches)))
+    slots = int(work.backend.sum(sum(batch.inputs["input_ids"].numel() for _, batch in batches)))
     return Taken(number + 1, loss, norm, targets, tokens, slots, limit)
 
 
