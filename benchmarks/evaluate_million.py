@@ -19,9 +19,10 @@ import numpy as np
 
 from tunny.data.audit import Audit
 from tunny.data.example import Example, Origin, Span
+from tunny.data.inputs import Padding
 from tunny.data.labels import LabelSet
 from tunny.evaluation import folder, score
-from tunny.tasks.base import Answer, Padding
+from tunny.tasks.base import Answer
 from tunny.tasks.model import make_task
 from tunny.tasks.settings import SequenceTaskSettings, TokenTaskSettings
 
@@ -93,7 +94,7 @@ def main():
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name, patch.object(score, "predict", answered):
-        folder.evaluate_to(Path(name) / "out", None, task, None, None, folder.About("made up", "none", "none", Audit(), ["made.csv"]))
+        folder.evaluate_to(Path(name) / "out", None, task, None, folder.About("made up", "none", "none", Audit(), ["made.csv"]))
     seconds = time.perf_counter() - started - made
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"kind": options.kind, "rows": options.rows, "seconds": round(seconds, 1), "memory": round(peak)}))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def finished(tmp_path_factory):
 
 def test_the_teacher_has_the_same_bytes_before_and_after(finished):
     assert files(trained("ner").model) == finished[1]
+
+
+def test_a_teacher_answers_in_torch_whatever_variant_was_chosen(tmp_path):
+    folder = shutil.copytree(trained("ner").model, tmp_path / "teacher")
+    known = json.loads((folder / "tunny.json").read_text("utf-8"))
+    (folder / "tunny.json").write_text(json.dumps({**known, "chosen": {"cpu": "int8"}}), "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNNY_CACHE", str(tmp_path / "cache"))
+        assert (library.train(distilled("ner", tmp_path / "run", folder)) / "model" / "model.safetensors").is_file()
 
 
 def test_the_model_is_a_plain_folder_of_the_student_alone(finished):

@@ -1,7 +1,9 @@
 """The house rules that no reader should have to check: floors, light imports, small files, links, generated pages."""
 
 import ast
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +12,10 @@ from pathlib import Path
 import pytest
 
 import tunny
-from tunny.config import settings_markdown
+from tests.trained import trained
+from tunny import model_commands
+from tunny.config import FileSettings, settings_markdown
+from tunny.engine.settings import EngineSettings
 from tunny.hf_arguments import page
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +31,7 @@ ONE_ROOM = [
     {"cli", "__init__", "__main__"},
 ]  # files at the top that stand on one floor together
 HEAVY = {"torch", "transformers"}
+TEXTS = ["", "Marie Curie worked in Paris", "Marie Curie worked in Paris and in Bergen the auction was sold " * 20]  # of several windows
 
 
 def room(parts: tuple[str, ...]) -> str:
@@ -99,6 +105,59 @@ def test_importing_tunny_data_and_metrics_loads_neither_torch_nor_transformers()
     code = f"import sys, importlib\nfor name in {modules!r}: importlib.import_module(name)\nprint(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+NO_TORCH = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = shutil.copytree(trained("ner").model, tmp_path_factory.mktemp("exported") / "model")
+    model_commands.export(str(folder), "onnx", [], [], 0.5, FileSettings())
+    return folder
+
+
+def without_torch(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code where torch and transformers cannot be imported."""
+    return subprocess.run([sys.executable, "-c", NO_TORCH + code], capture_output=True, text=True, check=False)
+
+
+def test_an_exported_model_answers_without_torch_and_transformers(exported):
+    code = f"""
+import json
+import tunny
+from tunny.engine.settings import EngineSettings
+print(json.dumps(tunny.load({str(exported)!r}, engine=EngineSettings(variant="fp32")).predict({TEXTS!r})))
+"""
+    done = without_torch(code)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == tunny.load(exported, engine=EngineSettings(variant="fp32")).predict(TEXTS)
+
+
+def test_a_model_that_was_not_exported_says_what_to_install(exported):
+    done = without_torch(f"import tunny\ntunny.load({str(exported)!r})")
+    last = done.stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r"tunny\.core\.errors\.ModelError: .*model: needs (torch|transformers) to answer, as no exported variant was chosen \(tunny bench\) or "
+        r"named \(engine\.variant\); exported are: fp32, openvino\. pip install torch transformers, or name a variant\.",
+        last,
+    ), done.stderr
+
+
+def test_a_command_that_needs_torch_says_so_in_one_line():
+    done = without_torch("from tunny.cli import main\nmain(['train', '--data.train', 'nowhere.conll'])")
+    assert (done.returncode, done.stderr) == (
+        2, "error: this command needs the package torch, which is not installed: pip install torch transformers\n"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", tunny.__all__)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunny import model_commands, seeds
+from tunny import model_commands
 from tunny.config import Config, load_config, load_file_settings
 from tunny.core.settings import Resolved
 from tunny.training.callbacks import Callback
@@ -17,6 +17,8 @@ def train(
 
     Raises UserError for what the user can mend.
     """
+    from tunny import seeds  # the loop, and torch with it
+
     return seeds.train(_resolved(config), resume=resume, overwrite=overwrite, callbacks=callbacks)
 
 

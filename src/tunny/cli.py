@@ -343,6 +343,11 @@ def _explain(error: Exception) -> int:
     if isinstance(error, TunnyError):
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return error.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "transformers"):
+        print(
+            f"error: this command needs the package {error.name}, which is not installed: pip install torch transformers", file=sys.stderr
+        )
+        return 2
     if hasattr(error, "format_message"):  # an error of usage: typer has these from click, or from a copy of its own
         print(f"error: {error.format_message()}{_instead(error)}", file=sys.stderr)
         return 2

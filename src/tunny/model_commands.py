@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib.util
 import shutil
 import sys
 import tempfile
@@ -9,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tunny.config import FileSettings
 from tunny.core import hub
 from tunny.core.console import choice, progress, say
 from tunny.core.errors import ConfigError, DataError, ModelError
-from tunny.core.files import digest_file, write_json, write_text
+from tunny.core.files import digest_file, write_text
 from tunny.core.page import render, table
 from tunny.core.signals import watch_signals
 from tunny.core.version import versions
@@ -32,8 +33,7 @@ from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.score import Scores, score
 from tunny.ship.bench import TOGETHER, measure
-from tunny.ship.export import Exporter, of_every_length, packages
-from tunny.ship.folder import MANIFEST, VARIANTS
+from tunny.ship.folder import VARIANTS, write_facts
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.model import locate
 
@@ -55,7 +55,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
             ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
             page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]}, layout=layout,
         )  # fmt: skip
-        scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), predictor.compute, about)
+        scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), about)
         say_scores("evaluation", scores, Path(out) / "report.html")
         return scores
 
@@ -121,6 +121,8 @@ def export(model: str, to: str, wanted: Sequence[str], data: Sequence[str], max_
 
     Raises ModelError at the end where a variant was refused; the others stay.
     """
+    from tunny.ship.export import Exporter, of_every_length, packages
+
     if to != "onnx":
         raise ConfigError(f"--to: expected onnx, found {to!r}")
     if wanted and not data:
@@ -141,7 +143,7 @@ def export(model: str, to: str, wanted: Sequence[str], data: Sequence[str], max_
         shown = _measured(folder, predictors, facts.variants, exporter.before, examples)[0]
         page = {"variants": shown, "facts": facts, "notes": [f"{name}{row['note']}" for name, (_, row) in made.items() if row["note"]]}
         write_text(folder / "onnx" / "README.md", render("onnx.md", page))
-        write_json(folder / MANIFEST, facts.to_json())
+        write_facts(folder, facts, reference.encoder.tokenizer)
     if refused:
         raise ModelError("\n".join(refused))
 
@@ -161,18 +163,26 @@ def trim(model: str, data: Sequence[str], out: str | None, given: FileSettings) 
 def bench(model: str, data: Sequence[str], max_drop: float, given: FileSettings) -> str:
     """Choose the fastest variant of a model within the allowed drop here (`tunny bench`) and return its name.
 
-    Without data the drop is that of the export.
+    Without data the drop is that of the export; OpenVINO's is none where its logits are torch's within the tolerance of fp32.
     """
+    from tunny.ship.export import TOLERANCE, difference, of_every_length
+
     with watch_signals():
         folder, reference, examples, scored = _open(model, data, given)
-        predictors = {"torch": reference}
-        for name in (name for name, file in VARIANTS.items() if (folder / file).is_file()):
-            predictors[name] = load(folder, engine=given.engine.model_copy(update={"variant": name}), task=given.task)
+        predictors, device = {"torch": reference}, reference.model.device
+        by_openvino = device == "cpu" and importlib.util.find_spec("openvino") is not None
+        for name in (name for name, file in VARIANTS.items() if (folder / file).is_file() and (name != "openvino" or by_openvino)):
+            engine = given.engine.model_copy(update={"variant": name, "device": device})
+            predictors[name] = load(folder, engine=engine, task=given.task)
         if len(predictors) == 1:
             raise ModelError(f"{model}: has no exported variants to choose from. Make some: tunny export {model} --to onnx")
         scores = {name: scored(one) for name, one in predictors.items()} if scored else {}
         again = {name: {"score": one, "drop": 100 * (scores["torch"] - one)} for name, one in scores.items()}
-        rows = {name: {**reference.facts.variants.get(name, {}), **again.get(name, {})} for name in predictors}
+        known = dict(reference.facts.variants)
+        if "openvino" in predictors:
+            gap = difference(reference, predictors["openvino"], of_every_length(examples, reference.facts.encode.max_tokens))
+            known["openvino"] = {"difference": gap, **({"drop": 0.0} if gap <= TOLERANCE else {})}
+        rows = {name: {**known.get(name, {}), **again.get(name, {})} for name in predictors}
         rates = _measured(folder, predictors, rows, scores.get("torch"), examples)[1]
         for name, row in rows.items():
             if name != "torch" and row.get("drop", float("inf")) > max_drop:
@@ -185,8 +195,8 @@ def bench(model: str, data: Sequence[str], max_drop: float, given: FileSettings)
                 del rates[name]
         best = max(rates, key=lambda name: rates[name])
         choice("variant", best, f"the fastest here in batches of {TOGETHER}, among {', '.join(rates)}; tunny.load and predict use it")
-        chosen = {**reference.facts.chosen, reference.compute.device.type: best}
-        write_json(folder / MANIFEST, replace(reference.facts, chosen=chosen).to_json())
+        chosen = {**reference.facts.chosen, device.partition(":")[0]: best}
+        write_facts(folder, replace(reference.facts, chosen=chosen), reference.encoder.tokenizer)
     return best
 
 
@@ -217,7 +227,7 @@ def _open(
     split, metric = _read_for(reference, list(data), reference.reading(given.data)), reference.task.metric
 
     def scored(predictor: Predictor) -> float:
-        found = score(predictor.model, predictor.task, encoded_chunks(split), predictor.compute).metrics[metric]
+        found = score(predictor.model, predictor.task, encoded_chunks(split)).metrics[metric]
         if found is None:
             raise DataError(f"{', '.join(data)}: has no {metric}, by which variants are judged: too few labels. Give more labelled data.")
         return found
@@ -226,32 +236,21 @@ def _open(
 
 
 def _measured(
-    folder: Path,
-    predictors: Mapping[str, Predictor],
-    rows: Mapping[str, Mapping[str, Any]],
-    before: float | None,
+    folder: Path, predictors: Mapping[str, Predictor], rows: Mapping[str, Mapping[str, Any]], before: float | None,
     examples: Sequence[Example],
-) -> tuple[str, dict[str, float]]:
+) -> tuple[str, dict[str, float]]:  # fmt: skip
     """Measure variants, say and return a table of them, and return the texts a second of each in batches."""
     speeds, cells = measure(predictors, examples), []
     reference = predictors["torch"]
     head = [
-        "variant",
-        reference.task.metric,
-        "loses",
-        "logits differ",
-        "MB",
-        "p50 ms",
-        "p95 ms",
-        "texts/s alone",
-        f"in batches of {TOGETHER}",
-    ]
+        "variant", reference.task.metric, "loses", "logits differ", "MB", "p50 ms", "p95 ms", "texts/s alone", f"in batches of {TOGETHER}",
+    ]  # fmt: skip
     for name, speed in speeds.items():
         row = {"score": before, **rows.get(name, {})}
         size = sum(file.stat().st_size for file in folder.glob(VARIANTS.get(name, "*.safetensors")))
         forms = (("score", "{:.4f}"), ("drop", "{:.2f}"), ("difference", "{:.1e}"))
         numbers = ["-" if row.get(what) is None else form.format(row[what]) for what, form in forms]
-        shown = f"torch, {reference.compute.precision.name}" if name == "torch" else name
+        shown = f"torch, {cast(Any, reference.model).compute.precision.name}" if name == "torch" else name
         cells.append([shown, *numbers, f"{size / 1e6:.1f}", *(f"{value:.1f}" for value in speed)])
     found = table(head, cells)
     say(found)

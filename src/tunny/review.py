@@ -26,6 +26,7 @@ from tunny.data.rows import Rows
 from tunny.data.split import deal, documents_of
 from tunny.data.survey import excerpt, whole
 from tunny.engine.backend import choose_backend
+from tunny.engine.compute import TorchModel
 from tunny.engine.precision import choose_precision
 from tunny.evaluation.doubts import WHATS, Doubt, rank
 from tunny.evaluation.predict import encoded_chunks, predict
@@ -90,7 +91,7 @@ def _answers(resolved: Resolved[Config], prepared: Prepared) -> Iterator[tuple[E
         job = make_job(Path(name), resolved, prepared, backend, precision, checkpoints, StopRequest())  # a signal ends it at once
         fit(replace(job, publish=None))
     task = make_task(resolved.settings.task, prepared.dataset.labels, prepared.loaded.padding)
-    yield from predict(job.model, task, encoded_chunks(prepared.dataset.splits["fold"]), job.work.compute)
+    yield from predict(TorchModel(job.model, job.work.compute), task, encoded_chunks(prepared.dataset.splits["fold"]))
 
 
 def described(doubts: Sequence[Doubt], splits: Mapping[str, Split], by: str) -> dict[str, Any]:

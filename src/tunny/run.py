@@ -26,7 +26,7 @@ from tunny.data.settings import LEARNT, DataSettings
 from tunny.data.survey import surface_forms
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import Ceiling
-from tunny.engine.compute import Compute, choose_compute
+from tunny.engine.compute import Compute, TorchModel, choose_compute
 from tunny.engine.group import agreed, in_turn, restarted, together
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
@@ -35,15 +35,17 @@ from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.report import beside_teacher
 from tunny.evaluation.score import Scores, score
 from tunny.metrics.sums import Table
-from tunny.ship.about import gather
-from tunny.ship.folder import ModelFacts, remembered, save_model
+from tunny.ship.folder import ModelFacts, remembered
 from tunny.ship.predictor import Predictor
+from tunny.ship.save import gather, save_model
 from tunny.ship.teacher import Teacher, check_teacher, load_teacher
-from tunny.tasks.base import Lesson, Task
+from tunny.tasks.base import Task
 from tunny.tasks.layers import depth_of
-from tunny.tasks.model import Loaded, load_model, load_tokenizer, make_task
+from tunny.tasks.lessons import Lesson, OwnLesson
+from tunny.tasks.model import Loaded, load_tokenizer, make_task
 from tunny.tasks.sampling import label_counts, row_weights
 from tunny.tasks.student import finished_weights, load_finished_weights
+from tunny.tasks.weights import load_model
 from tunny.training.callbacks import Callback, Callbacks, make_callbacks
 from tunny.training.checkpoint import Checkpoint, Checkpoints, needed_bytes
 from tunny.training.folder import CONFIG, MANIFEST, clear, disk_errors, logged, may_write, used_bytes
@@ -231,11 +233,11 @@ def make_job(
     config, dataset = resolved.settings, prepared.dataset
     rows = dataset.splits["train"].windows
     counts = label_counts(rows) if config.task.class_weights == "balanced" or config.task.sample_by_label else None
-    task = make_task(config.task, dataset.labels, prepared.loaded.padding, counts)
+    task = make_task(config.task, dataset.labels, prepared.loaded.padding)
+    lesson: Lesson = (labelled := OwnLesson(task, counts))
     model, compute = _model(resolved, prepared, backend.device, precision)
-    lesson: Lesson = task
     if prepared.teacher:
-        lesson, rows = prepared.teacher.lesson(task, model, dataset)
+        lesson, rows = prepared.teacher.lesson(labelled, model, dataset)
     scored = [split for name, split in dataset.splits.items() if name.startswith("validation")]
     names = {split.name: split.name.removeprefix("validation/") for split in scored}  # validation/f1, or NAME/f1
     metric = f"{names[scored[0].name]}/{config.train.metric_for_best or task.metric}" if scored else ""
@@ -243,13 +245,13 @@ def make_job(
         _check_metric(task, config.train.metric_for_best)
 
     def validate(current: nn.Module) -> tuple[Metrics, PerLabel]:
-        scores = {names[split.name]: score(current, task, encoded_chunks(split), compute) for split in scored}
+        scores = {names[split.name]: score(TorchModel(current, compute), task, encoded_chunks(split)) for split in scored}
         values = {f"{name}/{metric}": value for name, one in scores.items() for metric, value in one.metrics.items()}
         return values, {name: found for name, one in scores.items() if (found := one.per_label)}
 
     def publish(progress: Progress) -> None:
         with tempfile.TemporaryDirectory() as place:
-            own = _predictor(config, prepared, model, task, compute)
+            own = _predictor(config, prepared, TorchModel(model, compute), task)
             _save_model(Path(place) / "model", resolved, prepared, own, finished_weights(checkpoints.best_weights()), {})
             try:
                 hub.upload(Path(place) / "model", str(config.checkpoint.push), f"Step {progress.step}: {metric} {progress.best}")
@@ -292,16 +294,16 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     config = resolved.settings
     state = load_finished_weights(job.model, job.checkpoints.best_weights())
     found: dict[str, Scores] = {}
-    splits, compute = prepared.dataset.splits, job.work.compute
+    splits, model = prepared.dataset.splits, TorchModel(job.model, job.work.compute)
     task = make_task(config.task, prepared.dataset.labels, prepared.loaded.padding)
     scored = {name: split for name, split in splits.items() if name not in LEARNT}
     chosen_by = next((name for name in scored if name.startswith("validation")), None)
     if chosen_by is not None:
         task.tuned = tune(
-            job.model, task, lambda: encoded_chunks(scored[chosen_by]), compute,
+            model, task, lambda: encoded_chunks(scored[chosen_by]),
             getattr(config.task, "threshold", None) == "tuned", config.evaluate.precision,
         )  # fmt: skip
-    predictor, forms = _predictor(config, prepared, job.model, task, compute), surface_forms(splits["train"])
+    predictor, forms = _predictor(config, prepared, model, task), surface_forms(splits["train"])
     about_runs, teacher = _pages(folder, resolved, best_step), prepared.teacher
     for name, split in scored.items():
         about = About(
@@ -309,7 +311,7 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
             [Path(file).name for file in split.files], forms, name.startswith("validation"), about_runs,
             taught=teacher.beside(predictor, split, folder / "teacher" / name) if teacher else None,
         )  # fmt: skip
-        found[name] = evaluate_to(folder / name, job.model, task, encoded_chunks(split), compute, about)
+        found[name] = evaluate_to(folder / name, model, task, encoded_chunks(split), about)
     evaluations = {name: read_json(folder / name / "metrics.json") for name in found}
     _save_model(folder / "model", resolved, prepared, predictor, state, evaluations)
     say()
@@ -322,9 +324,10 @@ def _finish(folder: Path, resolved: Resolved[Config], prepared: Prepared, job: J
     return {name: Evaluated(folder / name, scores.curves(task.labels.names)) for name, scores in found.items()}
 
 
-def _predictor(config: Config, prepared: Prepared, model: nn.Module, task: Task, compute: Compute) -> Predictor:
-    facts = ModelFacts(config.task, prepared.dataset.labels, config.encode, remembered(config.data), compute.precision.name, task.tuned)
-    return Predictor(model, task, prepared.encoder, facts, compute)
+def _predictor(config: Config, prepared: Prepared, model: TorchModel, task: Task) -> Predictor:
+    labels, precision = prepared.dataset.labels, model.compute.precision.name
+    facts = ModelFacts(config.task, labels, config.encode, remembered(config.data), precision, task.padding, task.tuned)
+    return Predictor(model, task, prepared.encoder, facts)
 
 
 def _save_model(
@@ -334,7 +337,7 @@ def _save_model(
     config = resolved.settings
     shown, changed = config.evaluate.examples_in_card, changed_settings(resolved)
     card = gather(own, prepared.dataset, evaluations, config.name, config.model.name, changed, shown)
-    save_model(target, state, own.model, prepared.loaded, own.facts, card)
+    save_model(target, state, own, prepared.loaded, card)
 
 
 def _pages(folder: Path, resolved: Resolved[Config], best_step: int | None) -> dict[str, Any]:

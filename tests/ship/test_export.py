@@ -1,10 +1,12 @@
 """Exported variants: the same numbers, judged before they appear, answering through the one predictor."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import venv
+from collections.abc import Collection, Iterable
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import onnxruntime
 import pytest
 import torch
 import transformers
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from safetensors.torch import load_file, save_file
 
 import tunny
@@ -27,6 +31,7 @@ from tunny.engine.settings import EngineSettings
 from tunny.ship.export import difference
 from tunny.tasks.model import locate
 
+ROOT = Path(__file__).parent.parent.parent
 LONG = "Marie Curie worked in Paris and in Bergen the auction was sold " * 20  # of several windows
 TEXTS = ["", "wind", "Marie Curie worked in Paris", "Nobody and Nobody left Göteborg on Monday 👩‍👩‍👧‍👦", LONG]
 
@@ -284,22 +289,39 @@ def shared_texts(path):
     return [" ".join(line.split("\t")[0] for line in block.splitlines()) for block in blocks if block.strip()]
 
 
+def environment(folder: Path, packages: Collection[str]) -> Path:
+    """Make an environment that holds these packages alone, and return its Python."""
+    venv.create(folder, with_pip=False)
+    [place] = folder.glob("lib/python*/site-packages")
+    for name in packages:
+        for top in {file.parts[0] for file in distribution(name).files} - {"..", "__pycache__"}:
+            if not (place / top).exists():
+                (place / top).symlink_to(distribution(name).locate_file(top))
+    return folder / "bin" / "python"
+
+
+def with_requirements(names: Iterable[str]) -> set[str]:
+    """Return packages with everything that they require here."""
+    found, waiting = set(), list(names)
+    while waiting:
+        if (name := canonicalize_name(waiting.pop())) not in found:
+            found.add(name)
+            needed = [Requirement(line) for line in distribution(name).requires or ()]
+            waiting += [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return found
+
+
 @pytest.mark.slow
 def test_the_folder_runs_without_torch_and_transformers(exported, tmp_path):
     """In an environment that holds onnxruntime, tokenizers and numpy alone."""
-    venv.create(tmp_path / "env", with_pip=False)
-    [packages] = (tmp_path / "env").glob("lib/python*/site-packages")
-    for name in ("onnxruntime", "tokenizers", "numpy"):
-        for top in {file.parts[0] for file in distribution(name).files} - {"..", "__pycache__"}:
-            (packages / top).symlink_to(distribution(name).locate_file(top))
+    python = environment(tmp_path / "env", {"onnxruntime", "tokenizers", "numpy"})
     script = re.search(r"```python\n(.*?)```", (exported / "onnx" / "README.md").read_text("utf-8"), re.DOTALL)[1]
     script += """
 import importlib.util
 assert importlib.util.find_spec("torch") is None and importlib.util.find_spec("transformers") is None
 print(json.dumps([answer("Marie Curie worked in Paris"), logits("Marie Curie worked in Paris")[1].tolist()]))
 """
-    command = [tmp_path / "env" / "bin" / "python", "-c", script]
-    done = subprocess.run(command, cwd=exported, capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", script], cwd=exported, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     answer, logits = json.loads(done.stdout)
     model = transformers.AutoModelForTokenClassification.from_pretrained(exported).eval()
@@ -309,3 +331,36 @@ print(json.dumps([answer("Marie Curie worked in Paris"), logits("Marie Curie wor
         ]
     assert np.abs(np.array(logits) - expected.numpy()).max() <= 1e-4
     assert ["Marie", "B-PER"] in answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+def test_tunny_predicts_and_evaluates_as_docs_say_without_torch_and_transformers(exported, run, tmp_path, variant):
+    """In an environment of the packages that docs/export.md names for a small container, and what they require."""
+    [line] = re.findall(r"^pip install (onnxruntime .*)$", (ROOT / "docs" / "export.md").read_text("utf-8"), re.MULTILINE)
+    packages = with_requirements(line.split())
+    assert not packages & {"torch", "transformers"}
+    python = environment(tmp_path / "env", packages)
+    [place] = (tmp_path / "env").glob("lib/python*/site-packages")
+    (place / "tunny").symlink_to(Path(tunny.__file__).parent)  # as pip install --no-deps tunny
+
+    def go(*arguments):
+        environ = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "TUNNY_CACHE": str(tmp_path / "cache")}
+        done = subprocess.run([python, *map(str, arguments)], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    script = f"import json, tunny\nfrom tunny.engine.settings import EngineSettings\nmodel = tunny.load({str(exported)!r}, engine=EngineSettings(variant={variant!r}))\nprint(json.dumps(model.predict({TEXTS!r})))"
+    assert json.loads(go("-c", script)) == (here := load(exported, variant).predict(TEXTS))
+    if variant == "fp32":
+        assert rounded(here) == rounded(load(exported, "torch").predict(TEXTS))
+    chosen = ("--engine.variant", variant)
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS[1:]), "utf-8")
+    go("-m", "tunny", "predict", exported, "texts.txt", "--out", "answers.jsonl", *chosen)
+    answers = [json.loads(answer) for answer in (tmp_path / "answers.jsonl").read_text("utf-8").splitlines()]
+    assert rounded(answers) == rounded(load(exported, variant).predict(TEXTS[1:]))  # int8 rounds by batch
+    go("-m", "tunny", "evaluate", exported, run.validation, "--out", "scores", *chosen)
+    assert (
+        json.loads((tmp_path / "scores" / "metrics.json").read_text("utf-8"))["metrics"]["f1"]
+        == facts(exported)["variants"][variant]["score"]
+    )

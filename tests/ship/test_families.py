@@ -9,9 +9,13 @@ import transformers
 import tunny
 from tests.tiny import FAMILIES
 from tests.trained import trained
+from tunny.core.files import digest_file
 from tunny.data.audit import Audit
+from tunny.data.inputs import Padding
 from tunny.data.words import find_words
-from tunny.evaluation.predict import encode_chunks
+from tunny.evaluation.predict import encode_chunks, forward
+from tunny.tasks.model import load_tokenizer
+from tunny.tasks.settings import ModelSettings
 
 TEXTS = ("Marie Curie worked in Paris", "The Morning Star landed nine boxes of turbot in Lerwick on Monday.", "wind")
 PAIRS = (("herring and cod sold on Monday", "it was herring"), ("the old lighthouse left", "it was the wind"))
@@ -33,9 +37,7 @@ def plain_logits(model, encoded):
 
 def our_logits(predictor, examples):
     for _, windows, _ in encode_chunks(examples, predictor.encoder, predictor.task, Audit()):
-        for at in range(len(windows)):
-            with torch.no_grad():
-                yield predictor.task.predict_step(predictor.model, predictor.task.batch([windows[at]]))[0]
+        yield from map(torch.from_numpy, forward(predictor.model, predictor.task, windows))
 
 
 def first_tokens(text, offsets):
@@ -96,3 +98,13 @@ def test_the_saved_tokenizer_neither_cuts_nor_pads_and_the_config_names_the_tags
 def test_the_config_says_the_kind_of_problem(kind, problem):
     saved = json.loads((trained(kind).model / "config.json").read_text("utf-8"))
     assert saved.get("problem_type") == problem
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tokenizer_of_every_family_is_read_without_transformers_and_is_the_same(family):
+    folder = trained("ner", family=family).model
+    known = json.loads((folder / "tunny.json").read_text("utf-8"))["tokenizer"]
+    assert known["sha256"] == digest_file(folder / "tokenizer.json")
+    loaded = load_tokenizer(ModelSettings(name=str(folder)))
+    assert tunny.load(folder).encoder.tokenizer.to_str() == loaded.tokenizer.backend_tokenizer.to_str()
+    assert Padding(known["pad_id"], known["token_types"], known["positions"]) == loaded.padding

@@ -1,15 +1,14 @@
 """Tasks, windows and examples made by hand, for the tests of this room."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.example import Example
+from tunny.data.inputs import Padding
 from tunny.data.labels import LabelSet
 from tunny.data.settings import EncodeSettings
 from tunny.data.store import Window, WindowColumns
-from tunny.tasks.base import Padding
 from tunny.tasks.sequence import SequenceTask
 from tunny.tasks.settings import SequenceTaskSettings, TokenTaskSettings
 from tunny.tasks.token import TokenTask
@@ -18,12 +17,12 @@ PADDING = Padding(0, True)
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
 
-def token_task(kind: str = "ner", names: Sequence[str] = TAGS, counts: Counter[int] | None = None, **settings: object) -> TokenTask:
-    return TokenTask(TokenTaskSettings(kind=kind, **settings), LabelSet(kind, tuple(names)), PADDING, counts)
+def token_task(kind: str = "ner", names: Sequence[str] = TAGS, **settings: object) -> TokenTask:
+    return TokenTask(TokenTaskSettings(kind=kind, **settings), LabelSet(kind, tuple(names)), PADDING)
 
 
-def sequence_task(kind: str, names: Sequence[str], counts: Counter[int] | None = None, **settings: object) -> SequenceTask:
-    return SequenceTask(SequenceTaskSettings(kind=kind, **settings), LabelSet(kind, tuple(names)), PADDING, counts)
+def sequence_task(kind: str, names: Sequence[str], **settings: object) -> SequenceTask:
+    return SequenceTask(SequenceTaskSettings(kind=kind, **settings), LabelSet(kind, tuple(names)), PADDING)
 
 
 def windows_of(task, tokenizer, examples: Sequence[Example], max_tokens: int = 64, stride: int = 16) -> list[Window]:

@@ -15,6 +15,7 @@ from tunny.data.example import Example, Span
 from tunny.data.store import LOGITS, LogitStore, write_batches
 from tunny.tasks.distill import Distillation, Layers
 from tunny.tasks.distill_losses import of_answers, of_attentions, of_states
+from tunny.tasks.lessons import OwnLesson
 from tunny.tasks.settings import DistillSettings
 from tunny.tasks.student import add_projection, check_student, load_finished_weights, student_of, teaching_layers
 
@@ -106,7 +107,7 @@ def words(tokenizer, tmp_path):
 
 def test_only_the_token_that_answers_a_word_learns_and_only_what_the_teacher_answered(words):
     task, windows, store = words
-    batch = Distillation(task, settings(), store, 1).batch(windows)
+    batch = Distillation(OwnLesson(task), settings(), store, 1).batch(windows)
     first = [[at for at, word in enumerate(window.words) if word >= 0] for window in windows]
     assert [row.nonzero().flatten().tolist() for row in batch.shares] == [first[0][:2], first[1]]
     assert batch.num_targets == 3.0
@@ -115,9 +116,9 @@ def test_only_the_token_that_answers_a_word_learns_and_only_what_the_teacher_ans
 
 def test_the_loss_of_words_is_that_of_the_teacher_and_that_of_the_labels(words):
     task, windows, store = words
-    lesson = Distillation(task, settings(losses={"logits": 1.0, "labels": 0.5}, temperature=1.0), store, 1)
+    lesson = Distillation(OwnLesson(task), settings(losses={"logits": 1.0, "labels": 0.5}, temperature=1.0), store, 1)
     batch = lesson.batch(windows)
-    logits = torch.full((*batch.input_ids.shape, 3), 50.0)  # padding and pieces inside words are far off
+    logits = torch.full((*batch.labels.shape, 3), 50.0)  # padding and pieces inside words are far off
     logits[..., 1] = -50.0
     own = batch.shares > 0
     logits[own | (batch.labels >= 0)] = 0.0
@@ -137,10 +138,10 @@ def test_layers_count_as_their_mean_over_tokens_for_each_target(words):
     uniform = torch.full_like(attention, 1 / width)
     other = Fixed(None, (states, states, shown), (attention, uniform))
     weights = {"logits": 0.0, "labels": 0.0, "hidden_states": 1.0, "attentions": 10.0}
-    lesson = Distillation(task, settings(losses=weights), store, 1, Layers(other, task, [1]))
+    lesson = Distillation(OwnLesson(task), settings(losses=weights), store, 1, Layers(other, task.padding, [1]))
     batch = lesson.batch(windows)
     found = lesson.train_step(Fixed(torch.zeros(2, width, 3), (shown, states), (attention,)), batch)
-    lengths = batch.attention_mask.sum(1).tolist()
+    lengths = batch.inputs["attention_mask"].sum(1).tolist()
     rows = [(1 - 1 / width) ** 2 + (length - 1) / width**2 for length in lengths]  # one of T is 1, real others are 0, against 1/T
     targets = [2, 1]
     assert float(found) == pytest.approx(2.0 * sum(targets) + 10 * sum(n * row for n, row in zip(targets, rows, strict=True)), rel=1e-5)
@@ -156,7 +157,7 @@ def test_texts_behind_the_labelled_ones_have_no_loss_of_labels(tokenizer, tmp_pa
     task = sequence_task(kind, names)
     windows = windows_of(task, tokenizer, [Example("1", "cod", **labels), Example("2", "herring", **unlabelled)])
     lesson = Distillation(
-        task, settings(losses={"logits": 0.0, "labels": 1.0}), taught(tmp_path, [[[0.0] * len(names)]] * 2, len(names)), 1
+        OwnLesson(task), settings(losses={"logits": 0.0, "labels": 1.0}), taught(tmp_path, [[[0.0] * len(names)]] * 2, len(names)), 1
     )
     batch = lesson.batch([windows[0], windows[1]._replace(example=1)])
     assert float(lesson.train_step(Fixed(torch.zeros(2, len(names))), batch)) == pytest.approx(expected)
@@ -166,7 +167,7 @@ def test_texts_behind_the_labelled_ones_have_no_loss_of_labels(tokenizer, tmp_pa
 def test_windows_of_a_text_learn_its_answer_together_once(tokenizer, tmp_path):
     task = sequence_task("classify", ("a", "b"))
     windows = windows_of(task, tokenizer, [Example("1", "cod and herring " * 12, labels=("a",))], max_tokens=16, stride=4)
-    lesson = Distillation(task, settings(losses={"labels": 0.0}, temperature=1.0), taught(tmp_path, [[[LN3, 0.0]]], 2), 1)
+    lesson = Distillation(OwnLesson(task), settings(losses={"labels": 0.0}, temperature=1.0), taught(tmp_path, [[[LN3, 0.0]]], 2), 1)
     batch = lesson.batch(windows)
     assert len(windows) > 2
     assert float(lesson.train_step(Fixed(torch.zeros(len(windows), 2)), batch)) == pytest.approx(THREE_TO_ONE, rel=1e-5)

@@ -13,8 +13,9 @@ from tunny.core.errors import ModelError
 from tunny.data.labels import LabelSet
 from tunny.tasks import model as loading
 from tunny.tasks.layers import depth_of
-from tunny.tasks.model import load_finished, load_model, load_tokenizer, locate, task_of_config
+from tunny.tasks.model import load_tokenizer, locate, task_of_config
 from tunny.tasks.settings import ModelSettings
+from tunny.tasks.weights import load_finished, load_model
 
 CPU = torch.device("cpu")
 CLASSES = LabelSet("classify", ("sea", "land", "trade"))

@@ -1,11 +1,9 @@
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from tests.tasks.build import columns_of, sequence_task, windows_of
+from tests.tasks.build import columns_of, sequence_task
 from tests.tasks.scored import Scored
 from tunny.data.example import Example
 
@@ -22,115 +20,6 @@ def labelled(*labels):
 
 def valued(*scores):
     return [Example(str(at), text, score=score) for at, (text, score) in enumerate(zip(TEXTS, scores, strict=True))]
-
-
-def both_losses(task, model, windows, labels):
-    batch = task.batch(windows)
-    with torch.no_grad():
-        ours = task.train_step(model, batch) / batch.num_targets
-        return float(ours), float(model(**batch.inputs(), labels=labels(batch)).loss)
-
-
-def test_the_loss_of_classes_is_that_of_the_transformers_model(tokenizer, bert):
-    task = sequence_task("classify", CLASSES)
-    model = bert("Sequence", 3, problem_type="single_label_classification")
-    ours, theirs = both_losses(task, model, windows_of(task, tokenizer, labelled("sea", "land", "sea")), lambda batch: batch.labels)
-    assert ours == pytest.approx(theirs, rel=1e-6)
-
-
-def test_the_loss_of_pairs_is_that_of_the_transformers_model_on_its_own_encoding(tokenizer, bert):
-    pairs = [("Herring was sold", "it was cod"), ("Nobody knows", "the wind left Bergen in 1954")]
-    examples = [Example(str(at), a, text_b=b, labels=(CLASSES[at],)) for at, (a, b) in enumerate(pairs)]
-    task = sequence_task("classify", CLASSES)
-    model = bert("Sequence", 3, problem_type="single_label_classification")
-    batch = task.batch(windows_of(task, tokenizer, examples))
-    encoded = tokenizer([a for a, _ in pairs], [b for _, b in pairs], padding=True, return_tensors="pt")
-    with torch.no_grad():
-        ours = task.train_step(model, batch) / batch.num_targets
-        theirs = model(**encoded, labels=torch.tensor([0, 1])).loss
-    assert batch.token_type_ids.tolist() == encoded["token_type_ids"].tolist()
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
-
-
-def test_the_loss_of_many_labels_is_that_of_the_transformers_model(tokenizer, bert):
-    task = sequence_task("multilabel", CLASSES)
-    model = bert("Sequence", 3, problem_type="multi_label_classification")
-    ours, theirs = both_losses(
-        task, model, windows_of(task, tokenizer, labelled(("sea", "trade"), (), ("land",))), lambda batch: batch.labels
-    )
-    assert ours == pytest.approx(theirs, rel=1e-6)
-
-
-def test_the_loss_of_a_score_is_that_of_the_transformers_model(tokenizer, bert):
-    task = sequence_task("regress", ("score",))
-    model = bert("Sequence", 1, problem_type="regression")
-    ours, theirs = both_losses(task, model, windows_of(task, tokenizer, valued(0.5, -2.0, 4.0)), lambda batch: batch.labels)
-    assert ours == pytest.approx(theirs, rel=1e-6)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_class_weights_and_smoothing_are_those_of_plain_torch(tokenizer, bert, smoothing):
-    task = sequence_task("classify", CLASSES, class_weights={"sea": 4.0, "trade": 0.5}, label_smoothing=smoothing)
-    model = bert("Sequence", 3)
-    batch = task.batch(windows_of(task, tokenizer, labelled("sea", "land", "trade")))
-    with torch.no_grad():
-        ours = task.train_step(model, batch) / batch.num_targets
-        logits = model(**batch.inputs()).logits
-        theirs = functional.cross_entropy(logits, torch.tensor([0, 1, 2]), weight=torch.tensor([4.0, 1.0, 0.5]), label_smoothing=smoothing)
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
-
-
-def test_weights_of_many_labels_weigh_the_positive_side(tokenizer, bert):
-    task = sequence_task("multilabel", CLASSES, class_weights={"land": 5.0})
-    model = bert("Sequence", 3)
-    batch = task.batch(windows_of(task, tokenizer, labelled(("land",), (), ("sea", "land"))))
-    with torch.no_grad():
-        ours = task.train_step(model, batch) / batch.num_targets
-        logits = model(**batch.inputs()).logits
-        theirs = functional.binary_cross_entropy_with_logits(logits, batch.labels, pos_weight=torch.tensor([1.0, 5.0, 1.0]))
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
-
-
-def test_smoothing_of_many_labels_draws_targets_to_one_half(tokenizer, bert):
-    task = sequence_task("multilabel", CLASSES, label_smoothing=0.2)
-    model = bert("Sequence", 3)
-    batch = task.batch(windows_of(task, tokenizer, labelled(("land",), (), ("sea", "land"))))
-    with torch.no_grad():
-        ours = task.train_step(model, batch) / batch.num_targets
-        logits = model(**batch.inputs()).logits
-        theirs = functional.binary_cross_entropy_with_logits(logits, torch.where(batch.labels > 0, 0.9, 0.1))
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
-
-
-def test_balanced_weights_are_those_of_scikit_learn():
-    from sklearn.utils.class_weight import compute_class_weight
-
-    targets = [0] * 7 + [1] * 2 + [2]
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=targets)
-    task = sequence_task("classify", CLASSES, Counter(targets), class_weights="balanced")
-    assert task.weights.tolist() == pytest.approx(expected.tolist())
-
-
-@pytest.mark.parametrize(
-    ("kind", "extra"), [("classify", {"labels": ("sea",)}), ("multilabel", {"labels": ("sea",)}), ("regress", {"score": 1.0})]
-)
-def test_the_windows_of_a_long_text_weigh_as_much_as_one_short_text(tokenizer, bert, kind, extra):
-    names = ("score",) if kind == "regress" else CLASSES
-    task = sequence_task(kind, names)
-    example = Example("0", " ".join(["herring and cod"] * 40), **extra)
-    windows = windows_of(task, tokenizer, [example], max_tokens=32, stride=8)
-    model = bert("Sequence", len(names), problem_type="single_label_classification" if kind == "classify" else None)
-    batch = task.batch(windows)
-    assert len(windows) > 3
-    assert batch.weights.tolist() == pytest.approx([1 / len(windows)] * len(windows))
-    assert batch.num_targets == pytest.approx(3 if kind == "multilabel" else 1, rel=1e-6)
-    with torch.no_grad():
-        whole = float(task.train_step(model, batch))
-        parts = []
-        for window in windows:
-            one = task.batch([window])
-            parts.append(float(task.train_step(model, one)))
-    assert whole == pytest.approx(sum(parts), rel=1e-5)
 
 
 def test_the_answer_of_a_long_text_is_the_mean_of_its_windows_logits(tokenizer):

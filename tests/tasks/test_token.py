@@ -1,94 +1,20 @@
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
-from tests.tasks.build import TAGS, columns_of, token_task, windows_of
+from tests.tasks.build import TAGS, columns_of, token_task
 from tests.tasks.scored import Scored
-from tunny.core.errors import ConfigError
 from tunny.data.example import Example, Span
 from tunny.data.words import words_of
 from tunny.tasks import token
 from tunny.tasks.base import Answer
-from tunny.tasks.token import label_groups
+from tunny.tasks.lessons import OwnLesson
 
 EXAMPLES = [
     Example("0", "Marie Curie was born in Warsaw", spans=(Span(0, 11, "PER"), Span(24, 30, "LOC"))),
     Example("1", "Wind from the north", spans=()),
 ]
 ALL_O = [Example("0", "Wind from the north", spans=())]
-
-
-def test_rows_are_padded_to_the_longest_and_padding_is_neither_seen_nor_learnt(tokenizer):
-    task = token_task()
-    windows = windows_of(task, tokenizer, EXAMPLES)
-    batch = task.batch(windows)
-    long, short = (len(window.ids) for window in windows)
-    assert batch.input_ids.shape == batch.labels.shape == (2, long)
-    assert batch.attention_mask.tolist() == [[1] * long, [1] * short + [0] * (long - short)]
-    assert batch.input_ids[1, short:].unique().tolist() == [tokenizer.pad_token_id]
-    assert batch.labels[1, short:].unique().tolist() == [-100]
-    assert batch.num_tokens == long + short
-    assert batch.num_targets == 10
-
-
-@pytest.mark.parametrize("kind", ["ner", "pos", "chunk"])
-def test_the_loss_is_that_of_the_transformers_model(tokenizer, bert, kind):
-    if kind == "pos":
-        task = token_task("pos", ("NAME", "WORD"))
-        examples = [Example("0", "Marie was born", spans=(Span(0, 5, "NAME"), Span(6, 9, "WORD"), Span(10, 14, "WORD")))]
-    else:
-        task, examples = token_task(kind), EXAMPLES
-    model = bert("Token", len(task.labels.names))
-    batch = task.batch(windows_of(task, tokenizer, examples))
-    with torch.no_grad():
-        ours = task.train_step(model, batch) / batch.num_targets
-        theirs = model(**batch.inputs(), labels=batch.labels).loss
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_class_weights_and_smoothing_are_those_of_plain_torch(tokenizer, bert, smoothing):
-    task = token_task(class_weights={"PER": 3.0, "O": 0.5}, label_smoothing=smoothing)
-    model = bert("Token", len(TAGS))
-    batch = task.batch(windows_of(task, tokenizer, EXAMPLES))
-    with torch.no_grad():
-        ours = task.train_step(model, batch) / batch.num_targets
-        logits = model(**batch.inputs()).logits
-        weights = torch.tensor([0.5, 3.0, 3.0, 1.0, 1.0])
-        theirs = functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), weight=weights, label_smoothing=smoothing)
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
-
-
-def test_a_type_stands_for_its_tags_and_a_tag_for_itself():
-    groups = label_groups(token_task().labels)
-    assert groups["PER"] == [1, 2]
-    assert groups["B-PER"] == [1]
-    assert groups["O"] == [0]
-
-
-def test_tags_of_pos_are_no_groups_even_with_a_hyphen():
-    assert "X" not in label_groups(token_task("pos", ("B-X", "NOUN")).labels)
-
-
-def test_an_unknown_name_in_class_weights_is_refused_with_a_guess():
-    with pytest.raises(ConfigError, match=r"no label 'PERS'; did you mean 'PER'\?"):
-        token_task(class_weights={"PERS": 2.0})
-
-
-def test_a_negative_class_weight_is_refused():
-    with pytest.raises(ConfigError, match=r"task\.class_weights\.PER: expected a weight of at least 0"):
-        token_task(class_weights={"PER": -1.0})
-
-
-def test_balanced_weights_are_those_of_scikit_learn():
-    from sklearn.utils.class_weight import compute_class_weight
-
-    targets = [0] * 6 + [1] * 3 + [2] + [3] * 2 + [4]
-    expected = compute_class_weight("balanced", classes=np.arange(5), y=targets)
-    assert token_task(class_weights="balanced", counts=Counter(targets)).weights.tolist() == pytest.approx(expected.tolist())
 
 
 def logits_for(task, columns, words, tags, sure=30.0):
@@ -124,13 +50,12 @@ def test_the_loss_of_answers_is_the_cross_entropy_at_the_words_own_tokens(tokeni
     task = token_task()
     model = bert("Token", len(TAGS))
     columns = columns_of(task, tokenizer, EXAMPLES)
-    batch = task.batch([columns[0], columns[1]])
+    batch = OwnLesson(task).batch([columns[0], columns[1]])
     with torch.no_grad():
-        logits = task.predict_step(model, batch)
-        expected = model(**batch.inputs(), labels=batch.labels).loss
-    answers = task.answers(EXAMPLES, columns, 0, [logits[at, : columns.lengths[at]].numpy() for at in range(2)])
+        found = model(**batch.inputs, labels=batch.labels)
+    answers = task.answers(EXAMPLES, columns, 0, [found.logits[at, : columns.lengths[at]].numpy() for at in range(2)])
     assert sum(answer.loss for answer in answers) / sum(answer.num_targets for answer in answers) == pytest.approx(
-        float(expected), rel=1e-5
+        float(found.loss), rel=1e-5
     )
 
 

@@ -3,8 +3,6 @@
 Gradients of a step are summed over ranks, not averaged: the loss is divided by the targets of all of them beforehand.
 """
 
-import contextlib
-import ctypes
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from tunny.core.console import choice, silence
 from tunny.core.errors import ConfigError
+from tunny.engine.device import choose_device, use_device
 from tunny.engine.group import World, join, world_of
 from tunny.engine.settings import EngineSettings
 
@@ -80,7 +79,7 @@ def choose_backend(settings: EngineSettings) -> SingleProcess:
         raise ConfigError(f"engine.strategy: single is for one process, and {world.size} were started. Set it to auto, ddp or fsdp.")
     if world.rank:
         silence()  # rank 0 speaks for all
-    device = _choose_device(settings.device, world)
+    device = _device(settings, world)
     if world.size == 1:
         return SingleProcess(device)
     if settings.strategy == "fsdp" and settings.precision == "fp16":
@@ -95,53 +94,23 @@ def choose_backend(settings: EngineSettings) -> SingleProcess:
     return chosen(device, world)
 
 
-def _choose_device(wanted: str, world: World) -> torch.device:
-    if wanted == "auto":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        reason = "a GPU is there" if device.type == "cuda" else f"no GPU is there; {torch.get_num_threads()} threads"
-    else:
-        try:
-            device, reason = torch.device(wanted), "engine.device"
-        except RuntimeError as error:
-            raise _unknown_device(wanted) from error
-        if device.type not in ("cpu", "cuda"):
-            raise _unknown_device(wanted)
-    if device.type == "cuda" and world.size > 1:
-        if device.index is not None:
+def _device(settings: EngineSettings, world: World) -> torch.device:
+    """Choose the device of this process; of several, the GPU of its number on the machine."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    device = choose_device(settings, gpus, "torch")
+    if world.size > 1 and device.startswith("cuda"):
+        if ":" in device:
             raise ConfigError(
                 f"engine.device: {device} is one GPU, and {world.size} processes were started. Set engine.device: cuda or auto."
             )
-        device = torch.device("cuda", world.local_rank)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"engine.device: {device} was asked for, but torch sees {torch.cuda.device_count()} GPUs. Set engine.device: cpu or auto."
-        )
-    choice("device", device, reason)
-    if device.type == "cpu":
-        _keep_freed_memory()
-    return device
+        device = choose_device(settings.model_copy(update={"device": f"cuda:{world.local_rank}"}), gpus, "torch")
+    use_device(settings, device, f"; {torch.get_num_threads()} threads")
+    return torch.device(device)
 
 
 def runs_aside(device: torch.device) -> bool:
     """Say whether a device computes while Python goes on, so that a loop should prepare what comes next and not ask for numbers."""
     return device.type != "cpu"
-
-
-def _unknown_device(found: str) -> ConfigError:
-    return ConfigError(f"engine.device: expected auto, cpu, cuda or cuda:N, found {found!r}")
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks instead of giving each back to the system and fetching it again zeroed.
-
-    Every step frees and takes the same tensors, among them a gradient as large as the embeddings; measured 1.1 to 1.2 times
-    faster. Numbers are those of malloc.h: trim threshold, top pad, and no mmap (older glibc refuses a threshold above 32 MiB).
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        for option, size in ((-1, 1 << 30), (-2, 1 << 28), (-4, 0)):
-            libc.mallopt(option, size)
-        choice("memory", "freed blocks are kept", "each step takes the same ones again")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

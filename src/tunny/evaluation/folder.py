@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from tunny.core.console import say
 from tunny.core.errors import RunError
@@ -16,7 +15,6 @@ from tunny.core.page import render
 from tunny.data.audit import Audit
 from tunny.data.check import distribution
 from tunny.data.example import Example
-from tunny.engine.compute import Compute
 from tunny.evaluation.examine import Examination
 from tunny.evaluation.layouts import WRITTEN, metaextractor_files
 from tunny.evaluation.plots import plots
@@ -37,7 +35,7 @@ from tunny.metrics.calibration import (
 )
 from tunny.metrics.spans import SCHEMES, labels_of, ratio, scheme_scores
 from tunny.metrics.sums import Counts
-from tunny.tasks.base import Answer, Task
+from tunny.tasks.base import Answer, Model, Task
 from tunny.tasks.scoring import LabelsScorer
 
 FILES = ("metrics.json", "predictions.jsonl", "gold.jsonl", "report.md", "report.html", "plots")
@@ -72,7 +70,7 @@ def require_own(folder: Path) -> None:
         raise RunError(f"{folder}: holds {theirs[0]!r}, which an evaluation would replace. Choose an empty or new folder for --out.")
 
 
-def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute, about: About) -> Scores:
+def evaluate_to(folder: Path, model: Model, task: Task, chunks: Iterable[Chunk], about: About) -> Scores:
     """Score and write the evaluation folder; one that is there already is replaced."""
     seen = Examination(task.labels.names, list(about.files), about.forms)
     encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -85,7 +83,7 @@ def evaluate_to(folder: Path, model: nn.Module, task: Task, chunks: Iterable[Chu
                 golds.write(encode(_gold(example)) + "\n")
                 return seen.look(example, answer)
 
-            scores = score(model, task, chunks, compute, watch)
+            scores = score(model, task, chunks, watch)
         content = _content(scores, seen, task, about)
         write_json(temporary / "metrics.json", content)
         theirs = metaextractor_files(content, scores.table.sums(), about.files) if about.layout == "metaextractor" else {}
@@ -112,18 +110,16 @@ def say_scores(name: str, scores: Scores, report: Path) -> None:
     say(f"report: {report}")
 
 
-def tune(
-    model: nn.Module, task: Task, chunks: Callable[[], Iterable[Chunk]], compute: Compute, thresholds: bool, precision: float | None
-) -> Tuned:
+def tune(model: Model, task: Task, chunks: Callable[[], Iterable[Chunk]], thresholds: bool, precision: float | None) -> Tuned:
     """Return thresholds, calibration and the end of the unsure answers that fit data whose truth is known, in this order."""
     task.tuned = Tuned()
     if thresholds:
-        scorer = score(model, task, chunks(), compute).scorer
+        scorer = score(model, task, chunks()).scorer
         assert isinstance(scorer, LabelsScorer)
         columns = zip(task.labels.names, *(array.T for array in scorer.kept()), strict=True)
         task.tuned = Tuned(thresholds={name: best_threshold(scores, gold) for name, scores, gold in columns})
     seen = Examination(task.labels.names, [])
-    score(model, task, chunks(), compute, seen.look)
+    score(model, task, chunks(), seen.look)
     found, right = np.array(seen.scores), np.frombuffer(bytes(seen.right), np.bool_)
     calibration = fit(found, right)
     abstain = None

@@ -6,17 +6,15 @@ Examples come a chunk at a time; within a chunk rows of like length share a batc
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import torch
-from torch import nn
 
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.example import Example
+from tunny.data.inputs import pad
 from tunny.data.plan import plan_prediction
 from tunny.data.prepare import Split, chunked
 from tunny.data.store import WindowColumns
-from tunny.engine.compute import Compute
-from tunny.tasks.base import Answer, Floats, Task
+from tunny.tasks.base import Answer, Floats, Model, Task
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # tokens of one forward pass, padding included; a CPU's caches hold no more
 
@@ -40,25 +38,18 @@ def encode_chunks(examples: Iterable[Example], encoder: Encoder, task: Task, aud
         row += len(chunk)
 
 
-@torch.inference_mode()
-def predict(model: nn.Module, task: Task, chunks: Iterable[Chunk], compute: Compute) -> Iterator[tuple[Example, Answer]]:
+def predict(model: Model, task: Task, chunks: Iterable[Chunk]) -> Iterator[tuple[Example, Answer]]:
     """Yield every example with its answer, in order."""
-    if model.training:  # going through all parts of the model takes as long as a layer does for one text
-        model.eval()
     for examples, windows, first_row in chunks:
-        logits = forward(model, task, windows, compute)
+        logits = forward(model, task, windows)
         yield from zip(examples, task.answers(examples, windows, first_row, logits), strict=True)
 
 
-@torch.inference_mode()
-def forward(model: nn.Module, task: Task, windows: WindowColumns, compute: Compute) -> Sequence[Floats]:
+def forward(model: Model, task: Task, windows: WindowColumns) -> Sequence[Floats]:
     """Return the logits of each window without padding: (T, K), or (K,) in sequence tasks."""
     found: list[Floats] = [np.zeros(0, dtype=np.float32)] * len(windows)
-    for rows in plan_prediction(windows.lengths, BATCH_TOKENS[compute.device.type]):
-        batch = task.batch([windows[int(row)] for row in rows])
-        with compute.of(batch.lengths):
-            logits = task.predict_step(model, batch.to(compute.device))
-        values = logits.float().cpu().numpy()
+    for rows in plan_prediction(windows.lengths, BATCH_TOKENS[model.device.partition(":")[0]]):
+        values = model(*pad([windows[int(row)] for row in rows], task.padding))
         for at, row in enumerate(rows):
             found[row] = values[at, : windows.lengths[row]] if values.ndim == 3 else values[at]
     return found

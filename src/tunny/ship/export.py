@@ -10,9 +10,9 @@ import logging
 import warnings
 from ast import literal_eval
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,12 +23,13 @@ from tunny.core.errors import ModelError
 from tunny.core.files import digest_file, new_file
 from tunny.data.audit import Audit
 from tunny.data.example import Example
-from tunny.engine.compute import Compute
+from tunny.data.inputs import Inputs, pad
+from tunny.engine.compute import Compute, TorchModel
+from tunny.engine.onnx import OnnxModel
 from tunny.engine.precision import Precision, cpu_flags
 from tunny.evaluation.predict import encode_chunks, forward
 from tunny.ship.folder import VARIANTS
 from tunny.ship.predictor import Predictor
-from tunny.tasks.base import Batch
 
 TOLERANCE = 1e-4  # of logits, between torch and ONNX in fp32
 KEPT = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # share of the products that stay in fp32, tried in turn
@@ -51,7 +52,8 @@ class Exporter:
         fault = ""
         with new_file(self.folder / VARIANTS[name]) as path:
             for note in self._forms(name, path):
-                predictor = self.reference.exported(path)
+                num_labels = len(self.reference.task.labels.names)
+                predictor = replace(self.reference, model=OnnxModel(path, self.reference.model.device, num_labels))
                 gap = difference(self.reference, predictor, self.texts)
                 score = self.score(predictor) if self.score and np.isfinite(gap) else None
                 drop = 0.0 if score is None or self.before is None else 100 * (self.before - score)
@@ -69,7 +71,8 @@ class Exporter:
     def _forms(self, name: str, path: Path) -> Iterator[str]:
         """Write a variant; of int8 one form after the other, with more and more of the sensitive products in fp32."""
         if name != "int8":
-            graph = to_onnx(self.reference.model, self._batch(), torch.float16 if name == "fp16" else torch.float32)
+            module = cast(TorchModel, self.reference.model).module
+            graph = to_onnx(module, self._inputs(), torch.float16 if name == "fp16" else torch.float32)
             path.write_bytes(graph.SerializeToString())
             yield ""
             return
@@ -81,7 +84,7 @@ class Exporter:
             f"the processor has {'' if whole else 'no '}VNNI; without it sums of 8 overflow",
         )
         graph = onnx.load(self.folder / VARIANTS["fp32"])
-        order = sensitive(graph, self._batch())
+        order = sensitive(graph, self._inputs())
         for share in (0.0, *KEPT):
             kept = order[: round(share * len(order)) or bool(share)]
             with _quiet():
@@ -90,10 +93,10 @@ class Exporter:
                 )
             yield f" ({len(kept)} of {len(order)} products in fp32: {', '.join(kept[:4])}{' ...' if len(kept) > 4 else ''})" if kept else ""
 
-    def _batch(self) -> Batch:
+    def _inputs(self) -> Inputs:
         """Return two windows of different lengths, for tracing and for seeing what int8 does."""
         windows = next(encode_chunks(self.texts[-2:], self.reference.encoder, self.reference.task, Audit()))[1]
-        return self.reference.task.batch([windows[at] for at in (0, len(windows) - 1)])
+        return pad([windows[at] for at in (0, len(windows) - 1)], self.reference.task.padding)[0]
 
 
 def of_every_length(texts: Sequence[Example], limit: int) -> list[Example]:
@@ -106,27 +109,27 @@ def of_every_length(texts: Sequence[Example], limit: int) -> list[Example]:
     return [Example(str(size), " ".join(words[:size]), text_b=text_b) for size, text_b in zip(sizes, second, strict=True)]
 
 
-@torch.inference_mode()
 def difference(reference: Predictor, other: Predictor, texts: Sequence[Example]) -> float:
-    """Return the largest difference of two models' logits in fp32; infinite where one gives numbers that are not finite."""
-    device, largest = reference.compute.device, 0.0
+    """Return the largest difference of a model's logits from torch's in fp32; infinite where one gives numbers that are not finite."""
+    model, largest = cast(TorchModel, reference.model), 0.0
+    in_fp32 = TorchModel(model.module, Compute(model.compute.device, Precision("fp32", model.compute.device.type)))
     for _, windows, _ in encode_chunks(texts, reference.encoder, reference.task, Audit()):
-        found = [forward(one.model, one.task, windows, Compute(device, Precision("fp32", device.type))) for one in (reference, other)]
+        found = [forward(one, reference.task, windows) for one in (in_fp32, other.model)]
         gaps = [float(np.abs(a - b).max()) for a, b in zip(*found, strict=True)]
         largest = max([largest, *gaps]) if np.isfinite(gaps).all() else np.inf
     return largest
 
 
-def to_onnx(model: Any, batch: Batch, dtype: torch.dtype = torch.float32) -> Any:
+def to_onnx(model: Any, inputs: Inputs, dtype: torch.dtype = torch.float32) -> Any:
     """Return a model as an ONNX graph of any number of rows and tokens, its nodes named by the layers that they came from."""
     size = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
     if size > LARGEST:
         raise ModelError(f"the model's weights take {size / 2**30:.1f} GiB in {dtype}; one ONNX file holds at most 2 GiB")
-    inputs = {name: tensor.cpu() for name, tensor in batch.inputs().items()}
-    any_size = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in inputs}
+    given = {name: torch.from_numpy(values) for name, values in inputs.items()}
+    any_size = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in given}
     with _quiet():
         program = torch.onnx.export(
-            plain_copy(model).to(dtype), kwargs=inputs, dynamo=True, dynamic_shapes=any_size, output_names=["logits"], verbose=False
+            plain_copy(model).to(dtype), kwargs=given, dynamo=True, dynamic_shapes=any_size, output_names=["logits"], verbose=False
         )
     assert program is not None
     graph, used = program.model_proto, set[str]()
@@ -149,7 +152,7 @@ def plain_copy(model: Any) -> nn.Module:
     return plain.eval()  # type: ignore[no-any-return]
 
 
-def sensitive(graph: Any, batch: Batch) -> list[str]:
+def sensitive(graph: Any, inputs: Inputs) -> list[str]:
     """Return the names of all products by weights and look-ups in them, first those whose own result int8 changes most, on a real batch."""
     onnx, _ = packages()
     import onnxruntime
@@ -159,7 +162,7 @@ def sensitive(graph: Any, batch: Batch) -> list[str]:
         (node, *node.input[:: 1 if node.op_type == "MatMul" else -1]) for node in graph.graph.node if node.op_type in ("MatMul", "Gather")
     ]
     found = [(node, taken, onnx.numpy_helper.to_array(weights[name])) for node, taken, name in pairs if name in weights]
-    values = {name: tensor.cpu().numpy() for name, tensor in batch.inputs().items()}
+    values: dict[str, Any] = dict(inputs)
     watched, names = onnx.ModelProto(), sorted({taken for _, taken, _ in found}.difference(values))
     watched.CopyFrom(graph)
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)

@@ -1,4 +1,4 @@
-"""The model folder: a plain Hugging Face folder plus `tunny.json`, self-contained, written whole or not at all."""
+"""What `tunny.json` adds to a plain Hugging Face folder, and the tokenizer beside it: enough to answer without transformers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from tokenizers import Tokenizer
 
 from tunny.core.errors import ModelError
-from tunny.core.files import new_folder, read_json, write_json, write_text
+from tunny.core.files import digest_file, read_json, write_json
+from tunny.data.inputs import Padding
 from tunny.data.labels import LabelSet, given_names
 from tunny.data.settings import DataSettings, EncodeSettings
 from tunny.metrics.calibration import Calibration, Tuned
-from tunny.ship.card import About, model_card
-from tunny.tasks.model import Loaded, task_of_config
-from tunny.tasks.settings import TaskSettings
+from tunny.tasks.model import load_tokenizer, task_of_config
+from tunny.tasks.settings import ModelSettings, TaskSettings
 
 FORMAT_VERSION = 1
 MANIFEST = "tunny.json"
-VARIANTS = {"fp32": "onnx/model.onnx", "fp16": "onnx/model_fp16.onnx", "int8": "onnx/model_int8.onnx"}  # exported forms and their files
+VARIANTS = {  # exported forms and their files
+    "fp32": "onnx/model.onnx", "fp16": "onnx/model_fp16.onnx", "int8": "onnx/model_int8.onnx", "openvino": "onnx/model.onnx",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,24 +33,10 @@ class ModelFacts:
     encode: EncodeSettings
     data: DataSettings
     precision: str
+    padding: Padding
     tuned: Tuned = field(default_factory=Tuned)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each exported form its digest and its score
     chosen: Mapping[str, str] = field(default_factory=dict)  # kind of device -> the fastest variant on one
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of tunny.json."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "task": self.task.model_dump(mode="json"),
-            "labels": list(self.labels.names),
-            "label_scheme": "IOB2" if self.labels.kind in ("ner", "chunk") else None,
-            "encode": self.encode.model_dump(mode="json"),
-            "data": self.data.model_dump(mode="json", exclude_defaults=True),
-            "precision": self.precision,
-            "tuned": asdict(self.tuned),
-            "variants": dict(self.variants),
-            "chosen": dict(self.chosen),
-        }
 
 
 def remembered(data: DataSettings) -> DataSettings:
@@ -59,22 +46,31 @@ def remembered(data: DataSettings) -> DataSettings:
     return DataSettings(**{name: getattr(data, name) for name in (*columns, *kept)}, labels=given_names(data))
 
 
-def save_model(folder: Path, state: Mapping[str, Tensor], model: nn.Module, loaded: Loaded, facts: ModelFacts, about: About) -> None:
-    """Write weights, config, tokenizer, model card and tunny.json; replace a folder that is there."""
-    with new_folder(folder, replace=True) as temporary:
-        config: Any = model.config
-        config.architectures = [type(model).__name__]
-        config.save_pretrained(temporary)
-        save_file(dict(state), temporary / "model.safetensors", metadata={"format": "pt"})
-        loaded.tokenizer.save_pretrained(temporary)
-        write_json(temporary / MANIFEST, facts.to_json())
-        write_text(temporary / "README.md", model_card(facts.labels, about))
+def write_facts(folder: Path, facts: ModelFacts, tokenizer: Tokenizer) -> None:
+    """Write tunny.json; where tokenizer.json holds this very tokenizer, with its digest, by which transformers is not needed to read it."""
+    file = folder / "tokenizer.json"
+    same = file.is_file() and _tokenizer_of(file).to_str() == tokenizer.to_str()
+    content = {
+        "format_version": FORMAT_VERSION,
+        "task": facts.task.model_dump(mode="json"),
+        "labels": list(facts.labels.names),
+        "label_scheme": "IOB2" if facts.labels.kind in ("ner", "chunk") else None,
+        "encode": facts.encode.model_dump(mode="json"),
+        "data": facts.data.model_dump(mode="json", exclude_defaults=True),
+        "precision": facts.precision,
+        "tuned": asdict(facts.tuned),
+        "variants": dict(facts.variants),
+        "chosen": dict(facts.chosen),
+        "tokenizer": {"sha256": digest_file(file), **asdict(facts.padding)} if same else {},
+    }
+    write_json(folder / MANIFEST, content)
 
 
-def read_facts(folder: str, loaded: Loaded, wanted: TaskSettings | None = None) -> ModelFacts:
-    """Read tunny.json, or find out what a folder of plain transformers can tell, for which the kind may be `wanted`."""
-    path = Path(folder) / MANIFEST
+def read_facts(folder: str, wanted: TaskSettings | None = None) -> tuple[ModelFacts, Tokenizer]:
+    """Read tunny.json and the tokenizer, or find out what a folder of plain transformers tells, for which the kind may be `wanted`."""
+    path = Path(folder, MANIFEST)
     if not path.is_file():
+        loaded = load_tokenizer(ModelSettings(name=folder))
         task, labels = task_of_config(loaded.config, folder)
         if wanted is not None:
             if type(wanted) is not type(task):
@@ -82,7 +78,8 @@ def read_facts(folder: str, loaded: Loaded, wanted: TaskSettings | None = None) 
             task, labels = wanted, LabelSet(wanted.kind, labels.names)
         limit = loaded.padding.positions or EncodeSettings().max_tokens
         limit = min(limit, EncodeSettings().max_tokens)
-        return ModelFacts(task, labels, EncodeSettings(max_tokens=limit, stride=min(64, limit // 4)), DataSettings(), "auto")
+        encode = EncodeSettings(max_tokens=limit, stride=min(64, limit // 4))
+        return ModelFacts(task, labels, encode, DataSettings(), "auto", loaded.padding), loaded.tokenizer.backend_tokenizer
     try:
         saved = read_json(path)
         version = saved["format_version"]
@@ -92,12 +89,26 @@ def read_facts(folder: str, loaded: Loaded, wanted: TaskSettings | None = None) 
         if wanted is not None and wanted.kind != task.kind:
             raise ModelError(f"{folder}: is a {task.kind} model; it cannot serve --task {wanted.kind}")
         encode, data = EncodeSettings(**saved["encode"]), DataSettings(**saved["data"])
-        labels, tuned = LabelSet(task.kind, tuple(saved["labels"])), _tuned(saved.get("tuned", {}))
+        labels, tuned = LabelSet(task.kind, tuple(saved["labels"])), saved.get("tuned", {})
+        tuned = Tuned(**{**tuned, "calibration": Calibration(**tuned.get("calibration", {}))})
         variants, chosen = dict(saved.get("variants", {})), dict(saved.get("chosen", {}))
-        return ModelFacts(task, labels, encode, data, saved["precision"], tuned, variants, chosen)
+        tokenizer, padding = _tokenizer(folder, saved.get("tokenizer", {}))
+        return ModelFacts(task, labels, encode, data, saved["precision"], padding, tuned, variants, chosen), tokenizer
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: cannot be read: {error!r}") from error
 
 
-def _tuned(saved: Mapping[str, Any]) -> Tuned:
-    return Tuned(**{**saved, "calibration": Calibration(**saved.get("calibration", {}))})
+def _tokenizer(folder: str, known: Mapping[str, Any]) -> tuple[Tokenizer, Padding]:
+    """Return the tokenizer, by transformers where tunny.json knows none, or tokenizer.json was changed since."""
+    file = Path(folder, "tokenizer.json")
+    if file.is_file() and known.get("sha256") == digest_file(file):
+        return _tokenizer_of(file), Padding(known["pad_id"], known["token_types"], known["positions"])
+    loaded = load_tokenizer(ModelSettings(name=folder))
+    return loaded.tokenizer.backend_tokenizer, loaded.padding
+
+
+def _tokenizer_of(file: Path) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

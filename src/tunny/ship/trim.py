@@ -35,10 +35,11 @@ from tunny.data.prepare import chunked
 from tunny.data.read import read
 from tunny.data.settings import DataSettings
 from tunny.engine.settings import EngineSettings
-from tunny.ship.folder import MANIFEST
+from tunny.ship.folder import MANIFEST, write_facts
 from tunny.ship.predictor import load
-from tunny.tasks.model import Loaded, load_finished, load_tokenizer
+from tunny.tasks.model import Loaded, load_tokenizer
 from tunny.tasks.settings import ModelSettings, TaskSettings
+from tunny.tasks.weights import load_finished
 
 RARE = 1e-5  # share of the characters of the data below which a script is taken for a quotation
 _CARD = "\n## Vocabulary\n\nTrimmed to {:,} of {:,} tokens for one language: texts of others get more pieces, or unknown ones.\n"
@@ -77,7 +78,9 @@ def trim(
         model.to(loaded.config.dtype or torch.float32).save_pretrained(temporary)
         _write_tokenizer(loaded.tokenizer, temporary, keep)
         if (source / MANIFEST).is_file():
-            write_json(temporary / MANIFEST, replace(predictor.facts, variants={}, chosen={}).to_json())
+            new = load_tokenizer(ModelSettings(name=str(temporary)))
+            facts = replace(predictor.facts, padding=new.padding, variants={}, chosen={})
+            write_facts(temporary, facts, new.tokenizer.backend_tokenizer)
         if (source / "README.md").is_file():
             shutil.copyfile(source / "README.md", temporary / "README.md")
         with (temporary / "README.md").open("a", encoding="utf-8") as card:

@@ -7,33 +7,34 @@ Each loss is counted per target, a word or a text, and all are divided by the ta
 is the mean over a row's tokens, times the row's targets. Texts without labels have no loss of labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tunny.data.inputs import Padding
 from tunny.data.settings import TOKEN_KINDS
 from tunny.data.store import LogitStore, Window
-from tunny.tasks.base import Batch, Task
 from tunny.tasks.distill_losses import of_answers, of_attentions, of_states
+from tunny.tasks.lessons import Batch, OwnLesson, moved, tensors
 from tunny.tasks.settings import DistillSettings
 
 
 @dataclass(frozen=True)
 class TaughtBatch(Batch):
-    """A batch of the student's task with what its teacher answers; letters as in `tasks/base.py`."""
+    """A batch of the student's task with what its teacher answers; letters as in `tasks/lessons.py`."""
 
     taught: Tensor  # (B, T, K) or (B, K) float32, logits
     shares: Tensor  # (B, T) or (B,) float32, how much of a target each is: 0 where there is no answer to learn
-    asked: Batch | None  # the same rows as the teacher takes them, where layers are compared
+    asked: Mapping[str, Tensor] | None  # the same rows as the teacher takes them, where layers are compared
 
     def to(self, device: torch.device) -> "TaughtBatch":
         """Return the batch on a device."""
         taught, shares = (tensor.to(device, non_blocking=True) for tensor in (self.taught, self.shares))
-        moved = {**vars(super().to(device)), "taught": taught, "shares": shares, "asked": self.asked and self.asked.to(device)}
-        return TaughtBatch(**moved)
+        asked = None if self.asked is None else moved(self.asked, device)
+        return TaughtBatch(**{**vars(super().to(device)), "taught": taught, "shares": shares, "asked": asked})
 
 
 @dataclass(frozen=True)
@@ -41,23 +42,23 @@ class Layers:
     """A teacher whose layers are compared: frozen, in inference mode, on the student's device."""
 
     model: nn.Module
-    task: Task
+    padding: Padding
     of_student: Sequence[int]  # its layer for each of the student's
 
 
 class Distillation:
-    """What a student learns; it answers by its own task."""
+    """What a student learns beside its own lesson; it answers by its own task."""
 
-    def __init__(self, task: Task, settings: DistillSettings, taught: LogitStore, num_labelled: int, layers: Layers | None = None):
-        self.task, self.settings, self.taught, self.layers = task, settings, taught, layers
+    def __init__(self, own: OwnLesson, settings: DistillSettings, taught: LogitStore, num_labelled: int, layers: Layers | None = None):
+        self.own, self.labels, self.settings, self.taught, self.layers = own, own.task.labels, settings, taught, layers
         self.num_labelled = num_labelled  # examples; those behind them have no labels
-        self.outputs = len(task.labels.names) if task.labels.kind == "multilabel" else 1  # targets of a window
+        self.outputs = len(self.labels.names) if self.labels.kind == "multilabel" else 1  # targets of a window
 
     def batch(self, windows: Sequence[Window]) -> TaughtBatch:
         """Collate rows; targets are the words or windows that the teacher answered, for multilabel times the labels."""
-        batch, kind = self.task.batch(windows), self.task.labels.kind
-        places = batch.input_ids.shape if kind in TOKEN_KINDS else batch.input_ids.shape[:1]
-        taught, shares = torch.zeros(*places, len(self.task.labels.names)), torch.zeros(places)
+        batch, kind = self.own.batch(windows), self.labels.kind
+        places = batch.labels.shape if kind in TOKEN_KINDS else batch.labels.shape[:1]
+        taught, shares = torch.zeros(*places, len(self.labels.names)), torch.zeros(places)
         for row, window in enumerate(windows):
             answers = self.taught[window.example]  # (W, K) or (1, K)
             if kind in TOKEN_KINDS:
@@ -69,22 +70,22 @@ class Distillation:
         labelled = torch.tensor([float(window.example < self.num_labelled) for window in windows])
         labels = batch.labels.nan_to_num() if kind == "regress" else batch.labels
         known = {"labels": labels, "weights": batch.weights * labelled, "num_targets": float(shares.sum()) * self.outputs}
-        asked = self.layers.task.batch(windows) if self.layers else None
+        asked = tensors(windows, self.layers.padding)[0] if self.layers else None
         return TaughtBatch(**{**vars(batch), **known}, taught=taught, shares=shares, asked=asked)
 
     def train_step(self, model: nn.Module, batch: TaughtBatch) -> Tensor:
         """Return the weighted sum of all losses; `model` is the wrapped student."""
         losses = self.settings.losses
         looked = {"output_hidden_states": bool(losses.hidden_states), "output_attentions": bool(losses.attentions)} if self.layers else {}
-        found = model(**batch.inputs(), **looked)
+        found = model(**batch.inputs, **looked)
         logits = found.logits.float()
-        total = losses.logits * of_answers(logits, batch.taught, batch.shares, self.task.labels.kind, self.settings.temperature)
+        total = losses.logits * of_answers(logits, batch.taught, batch.shares, self.labels.kind, self.settings.temperature)
         if losses.labels:
-            total = total + losses.labels * self.task.loss(logits, batch)
+            total = total + losses.labels * self.own.loss(logits, batch)
         if self.layers is not None and batch.asked is not None:
             with torch.no_grad():
-                shown = self.layers.model(**batch.asked.inputs(), **looked)
-            mask = batch.attention_mask.float()
+                shown = self.layers.model(**batch.asked, **looked)
+            mask = batch.inputs["attention_mask"].float()
             targets = batch.shares.reshape(len(mask), -1).sum(1) * self.outputs  # (B,)
             if losses.hidden_states:  # the first are the embeddings'
                 apart = of_states(found.hidden_states[1:], [shown.hidden_states[at + 1] for at in self.layers.of_student], mask)

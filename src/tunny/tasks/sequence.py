@@ -1,23 +1,20 @@
 """Sequence classification: one class, several labels or a score, for a text or a pair of texts.
 
-A long text's windows each carry its label with weight 1 / their number; its answer is the mean of their logits.
+The answer to a long text is the mean of its windows' logits.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import expit
-from torch import Tensor, nn
-from torch.nn import functional
 
 from tunny.data.example import Example
+from tunny.data.inputs import Padding
 from tunny.data.labels import LabelSet
-from tunny.data.store import Window, WindowColumns
+from tunny.data.store import WindowColumns
 from tunny.metrics.calibration import Tuned
-from tunny.tasks.base import Answer, Batch, Floats, Padding, Scorer, class_weights, pad
+from tunny.tasks.base import Answer, Floats, Scorer
 from tunny.tasks.decode import log_softmax
 from tunny.tasks.scoring import scorer_of
 from tunny.tasks.settings import SequenceTaskSettings
@@ -28,57 +25,10 @@ _METRICS = {"classify": "macro_f1", "multilabel": "f1", "regress": "pearson"}
 class SequenceTask:
     """Labels whole texts; `labels.names` are the classes in id order, for regress the one name `score`."""
 
-    def __init__(self, settings: SequenceTaskSettings, labels: LabelSet, padding: Padding, counts: Counter[int] | None = None):
-        self.settings = settings
-        self.labels = labels
-        self.padding = padding
+    def __init__(self, settings: SequenceTaskSettings, labels: LabelSet, padding: Padding):
+        self.settings, self.labels, self.padding = settings, labels, padding
         self.metric = _METRICS[settings.kind]
         self.tuned = Tuned()
-        groups = {name: [number] for number, name in enumerate(labels.names)}
-        self.weights = class_weights(settings.class_weights, labels.names, counts or Counter(), groups)
-
-    def batch(self, windows: Sequence[Window]) -> Batch:
-        """Collate rows; targets are counted by window weight and class weight."""
-        ids, mask, types, lengths = pad(windows, self.padding)
-        weights = torch.tensor([window.weight for window in windows], dtype=torch.float32)
-        kind = self.settings.kind
-        if kind == "classify":
-            labels = torch.tensor([int(window.labels[0]) if len(window.labels) else -100 for window in windows])
-            known = labels >= 0
-            by_class = torch.ones(len(windows)) if self.weights is None else self.weights[labels.clamp(min=0)]
-            weights = weights * known
-            targets = float((weights * by_class).sum())
-        elif kind == "multilabel":
-            labels = torch.zeros(len(windows), len(self.labels.names))
-            for row, window in enumerate(windows):
-                labels[row, window.labels.astype(np.int64)] = 1.0
-            targets = float(weights.sum()) * len(self.labels.names)
-        else:
-            labels = torch.tensor([window.score for window in windows], dtype=torch.float32)
-            targets = float(weights.sum())
-        return Batch(ids, mask, types, labels, weights, targets, lengths)
-
-    def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the weighted sum of cross-entropies, binary cross-entropies or squared errors."""
-        return self.loss(self.predict_step(model, batch), batch)
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the same of logits (B, K)."""
-        kind, smoothing = self.settings.kind, self.settings.label_smoothing
-        weights = None if self.weights is None else self.weights.to(logits.device)
-        if kind == "classify":
-            losses = functional.cross_entropy(logits, batch.labels, weight=weights, reduction="none", label_smoothing=smoothing)
-        elif kind == "multilabel":
-            targets = batch.labels * (1.0 - smoothing) + 0.5 * smoothing
-            losses = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none").sum(dim=1)
-        else:
-            losses = (logits.squeeze(-1) - batch.labels) ** 2
-        return (losses * batch.weights).sum()
-
-    def predict_step(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return logits (B, K)."""
-        logits: Tensor = model(**batch.inputs()).logits
-        return logits.float()
 
     def merged(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Floats]:
         """Return the mean of the logits of each example's windows (1, K)."""

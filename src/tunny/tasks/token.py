@@ -1,28 +1,24 @@
 """Token classification: entities, parts of speech, chunks.
 
-Learns one tag a word at the word's own token; answers with the best tag sequence that the scheme allows, as exact character
-spans of the input text.
+A word is answered at its own token; the answer is the best tag sequence that the scheme allows, as exact character spans of the
+input text.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
 from tunny.core.errors import ModelError
-from tunny.data.align import IGNORED
 from tunny.data.example import Example
+from tunny.data.inputs import Padding
 from tunny.data.labels import LabelSet
-from tunny.data.store import Window, WindowColumns
+from tunny.data.store import WindowColumns
 from tunny.data.tags import Scheme, scheme_of, tags_to_spans
 from tunny.data.words import words_of
 from tunny.metrics.calibration import Tuned
-from tunny.tasks.base import Answer, Batch, Floats, Padding, Scorer, class_weights, pad
+from tunny.tasks.base import Answer, Floats, Scorer
 from tunny.tasks.decode import best_path, log_softmax, tag_rules
 from tunny.tasks.scoring import scorer_of
 from tunny.tasks.settings import TokenTaskSettings
@@ -33,10 +29,8 @@ EDGE = 64  # tokens of context that a word should have on either side where its 
 class TokenTask:
     """Labels tokens; `labels.names` are the model's tags in id order."""
 
-    def __init__(self, settings: TokenTaskSettings, labels: LabelSet, padding: Padding, counts: Counter[int] | None = None):
-        self.settings = settings
-        self.labels = labels
-        self.padding = padding
+    def __init__(self, settings: TokenTaskSettings, labels: LabelSet, padding: Padding):
+        self.settings, self.labels, self.padding = settings, labels, padding
         self.metric = "token_accuracy" if settings.kind == "pos" else "f1"
         self.scheme: Scheme = "none" if settings.kind == "pos" else scheme_of(labels.names)
         if self.scheme == "none" and settings.kind != "pos":
@@ -45,34 +39,6 @@ class TokenTask:
             )
         self.tuned = Tuned()
         self.rules = tag_rules(labels.names, self.scheme)
-        self.weights = class_weights(settings.class_weights, labels.names, counts or Counter(), label_groups(labels))
-
-    def batch(self, windows: Sequence[Window]) -> Batch:
-        """Collate rows; targets are counted by class weight where there are such weights."""
-        ids, mask, types, lengths = pad(windows, self.padding)
-        labels = np.full(ids.shape, IGNORED, dtype=np.int64)
-        for row, window in enumerate(windows):
-            labels[row, : len(window.labels)] = window.labels
-        learnt = labels[labels != IGNORED]
-        targets = float(len(learnt)) if self.weights is None else float(self.weights[learnt].sum())
-        return Batch(ids, mask, types, torch.from_numpy(labels), torch.ones(len(windows)), targets, lengths)
-
-    def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the sum of cross-entropies over the targets."""
-        return self.loss(self.predict_step(model, batch), batch)
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the same of logits (B, T, K)."""
-        weights = None if self.weights is None else self.weights.to(logits.device)
-        return functional.cross_entropy(
-            logits.flatten(0, 1), batch.labels.flatten(), weight=weights, ignore_index=IGNORED, reduction="sum",
-            label_smoothing=self.settings.label_smoothing,
-        )  # fmt: skip
-
-    def predict_step(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return logits (B, T, K)."""
-        logits: Tensor = model(**batch.inputs()).logits
-        return logits.float()
 
     def merged(self, examples: Sequence[Example], windows: WindowColumns, first_row: int, logits: Sequence[Floats]) -> list[Floats]:
         """Return the logits of all words of each example (W, K), nan for a word that no token answers."""
@@ -166,13 +132,3 @@ def _answering(words: Sequence[Sequence[tuple[int, int]]], windows: WindowColumn
     own = np.nonzero(place >= 0)[0]
     at = np.repeat(windows.example - first_row, windows.lengths)[own]
     return bounds, own, at, bounds[at] + place[own]
-
-
-def label_groups(labels: LabelSet) -> dict[str, list[int]]:
-    """Return the ids behind each name a user may write: a tag, or an entity type with all its tags."""
-    groups: dict[str, list[int]] = {name: [number] for number, name in enumerate(labels.names)}
-    if labels.kind != "pos":
-        for number, name in enumerate(labels.names):
-            if "-" in name:
-                groups.setdefault(name.partition("-")[2], []).append(number)
-    return groups

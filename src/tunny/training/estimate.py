@@ -12,7 +12,8 @@ from tunny.engine.ceiling import measure_ceiling
 from tunny.engine.precision import choose_precision
 from tunny.engine.settings import EngineSettings
 from tunny.tasks.layers import depth_of
-from tunny.tasks.model import Loaded, on_paper
+from tunny.tasks.model import Loaded
+from tunny.tasks.weights import on_paper
 from tunny.training.settings import TrainSettings
 
 REACHED = {"fp32": 0.6}  # of the ceiling by the loop, in other precisions 0.4: measured

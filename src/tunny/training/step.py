@@ -22,7 +22,7 @@ from tunny.data.plan import Step
 from tunny.data.store import WindowStore
 from tunny.engine.backend import SingleProcess, is_out_of_memory
 from tunny.engine.compute import Compute
-from tunny.tasks.base import Batch, Lesson
+from tunny.tasks.lessons import Batch, Lesson
 from tunny.training.optimizer import Learner
 from tunny.training.settings import TrainSettings
 
@@ -139,7 +139,7 @@ def _counts(batches: Batches) -> list[float]:
     counted = [batch for _, batch, counts in batches if counts]
     return [
         sum(batch.num_targets for batch in counted), sum(batch.num_tokens for batch in counted),
-        sum(batch.input_ids.numel() for batch in counted),
+        sum(batch.inputs["input_ids"].numel() for batch in counted),
     ]  # fmt: skip
 
 

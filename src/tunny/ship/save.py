@@ -1,22 +1,40 @@
-"""Gathers what a model card says of a finished run: its data, its scores, and an answer of the model itself."""
+"""Writing the model folder of a run, and gathering what its card says: its data, its scores, and an answer of the model itself."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tunny.core.files import new_folder, write_text
 from tunny.core.hub import NAME
 from tunny.data.audit import Audit
 from tunny.data.example import Example
 from tunny.data.prepare import Dataset
 from tunny.data.settings import LEARNT
 from tunny.data.survey import examples_of
-from tunny.ship.card import LONGEST, About, plain_name
+from tunny.engine.compute import TorchModel
+from tunny.ship.card import LONGEST, About, model_card, plain_name
+from tunny.ship.folder import write_facts
 from tunny.ship.predictor import Predictor, Text
-from tunny.tasks.model import EMBEDDED_HUB_ID
+from tunny.tasks.model import EMBEDDED_HUB_ID, Loaded
 
 LOOKED_AT = 1000  # examples of a set among which one is looked for that fits on a card
 FIXED = ("The Morning Star landed turbot in Lerwick.", "Fish came to Lerwick.")  # where no text of the data is shown
+
+
+def save_model(folder: Path, state: Mapping[str, Tensor], own: Predictor, loaded: Loaded, about: About) -> None:
+    """Write weights, config, tokenizer, model card and tunny.json, whole or not at all; replace a folder that is there."""
+    with new_folder(folder, replace=True) as temporary:
+        module: Any = cast(TorchModel, own.model).module
+        module.config.architectures = [type(module).__name__]
+        module.config.save_pretrained(temporary)
+        save_file(dict(state), temporary / "model.safetensors", metadata={"format": "pt"})
+        loaded.tokenizer.save_pretrained(temporary)
+        write_facts(temporary, own.facts, loaded.tokenizer.backend_tokenizer)
+        write_text(temporary / "README.md", model_card(own.facts.labels, about))
 
 
 def gather(
