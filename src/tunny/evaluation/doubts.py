@@ -1,8 +1,8 @@
 """Which gold labels are doubtful: those of little probability that the answer disputes, the most suspicious first.
 
-Two witnesses are multiplied: a model that did not learn from these rows, and, of words, how much more often than others the same word
-has a label elsewhere (of a rare one, words of its ending), and the words that stand beside its neighbours, which count half. Kinds of
-doubt take turns, as their probabilities do not compare: most words have no label, so a label that nobody expects is always less likely
+Witnesses are multiplied: a model that did not learn from these rows, and of words a linear tagger of their forms, which did not either
+(`forms.py`), and how much more often than others the same word has a label elsewhere (of a rare one, words of its ending), and the words
+that stand beside its neighbours, which count half. The answer is what model and tagger say together. Kinds of doubt take turns, as their probabilities do not compare: most words have no label, so a label that nobody expects is always less likely
 than a lack of one that somebody does. Where most of what the model finds in neighbouring rows is not labelled, somebody stopped
 labelling: such a stretch is one doubt, or its spans would fill the list.
 
@@ -15,18 +15,19 @@ from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
 from math import log
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
-from tunny.data.tags import tag_words, tags_to_spans, word_tags
+from tunny.data.tags import Scheme, scheme_of, spans_to_tags, tags_to_spans, word_tags
 from tunny.data.words import words_of
+from tunny.evaluation.forms import cross_fitted
 from tunny.metrics.sums import Floats
 from tunny.tasks.base import Answer
-from tunny.tasks.scoring import predicted_spans
+from tunny.tasks.decode import best_path, tag_rules
 
 View = tuple[str, str]  # what is looked at, and how it reads
 Views = defaultdict[View, NDArray[np.float64]]  # -> (types,) how many of such words have each type
@@ -63,6 +64,7 @@ def rank(answered: Iterable[tuple[int, Example, Answer]], labels: LabelSet) -> l
         for row, example, answer in answered:
             if example.spans is not None:
                 words.add(Doubt(row, example, answer.prediction), answer)
+        words.dispute()
         return _in_turns(words.doubts())
     if labels.kind == "regress":
         return _in_turns(_far(Doubt(row, example, answer.prediction) for row, example, answer in answered if example.score is not None))
@@ -114,44 +116,83 @@ def _decisions(example: Example, answer: Answer, labels: LabelSet) -> Iterator[t
             yield sides[name in example.labels], sides[number in given]
 
 
+class _Text(NamedTuple):
+    """The words of one text: how they are labelled, and what a model says of them."""
+
+    whole: Doubt
+    words: Sequence[tuple[int, int]]
+    forms: list[str]
+    gold: list[str]
+    views: list[tuple[View, ...]]
+    logs: NDArray[Any]  # (W, K)
+    told: NDArray[np.bool_]  # (W,): words without tokens have no probabilities
+
+
 @dataclass
 class _Words:
-    """Collects disputed words, and how every word is labelled."""
+    """Collects how words are labelled and what a model says of them, then what is disputed."""
 
     labels: LabelSet
     types: dict[str, int] = field(default_factory=dict)  # entity types, O among them; of pos the tags
     seen: Counter[tuple[View, int]] = field(default_factory=Counter)  # of a view of a word with a type
     found: dict[int, int] = field(default_factory=dict)  # row -> spans that the model found
     disputes: list[tuple[Doubt, list[Decision]]] = field(default_factory=list)
+    texts: list[_Text] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.is_pos = self.labels.kind == "pos"
+        self.scheme: Scheme = "none" if self.is_pos else scheme_of(self.labels.names)
+        self.rules = tag_rules(self.labels.names, self.scheme)
         types = [name if self.labels.kind == "pos" or name == "O" else name[2:] for name in self.labels.names]
         self.types = {name: number for number, name in enumerate(dict.fromkeys(types))}
         self.type_of = np.array([self.types[name] for name in types])  # (K,)
 
     def add(self, whole: Doubt, answer: Answer) -> None:
         """Take in the words of an example."""
-        example, words, is_pos, ids = whole.example, words_of(whole.example), self.labels.kind == "pos", self.labels.ids
+        example, words, ids = whole.example, words_of(whole.example), self.labels.ids
         gold = [tag or "" for tag in word_tags(example, words, self.labels.kind)]
-        if is_pos:
-            best = whole.prediction["tags"]
-        else:
-            best = tag_words(predicted_spans(whole.prediction), words)
-            self.found[whole.row] = len(whole.prediction["spans"])
         forms = [example.text[start:end] for start, end in words]
         views = _views(forms)
+        assert answer.logs is not None
+        self.texts.append(_Text(whole, words, forms, gold, views, answer.logs, ~np.isnan(answer.scores)))
         for tag, known in zip(gold, views, strict=True):
             if tag in ids:
                 self.seen.update((view, int(self.type_of[ids[tag]])) for view in known)
-        assert answer.logs is not None
-        told = ~np.isnan(answer.scores)  # words without tokens have no probabilities
-        starts = [at for at in range(len(words)) if is_pos or (gold[at][:2] != "I-" and best[at][:2] != "I-")]  # no span goes across
+
+    def dispute(self) -> None:
+        """Ask the forms of all words, and keep what gold labels and answers dispute."""
+        tags = np.array([self.labels.ids.get(tag, -1) for text in self.texts for tag in text.gold], dtype=np.int64)
+        told = cross_fitted([text.forms for text in self.texts], tags, len(self.labels.names))
+        ends = np.cumsum([0, *(len(text.words) for text in self.texts)])
+        for text, (first, end) in zip(self.texts, pairwise(ends), strict=True):
+            self._dispute(text, text.logs + told[first:end])
+
+    def _dispute(self, text: _Text, logs: NDArray[Any]) -> None:
+        """Keep what is disputed in one text, by the logarithms (W, K) of both witnesses together."""
+        words, gold, ids = text.words, text.gold, self.labels.ids
+        path = [self.labels.names[tag] for tag in best_path(logs, self.rules, [], np.nonzero(~text.told)[0].tolist())]
+        best, whole = path, replace(text.whole, prediction={**text.whole.prediction, "tags": path})
+        if not self.is_pos:
+            found = tags_to_spans(path, self.scheme)[0]
+            best, self.found[whole.row] = spans_to_tags(found, len(words)), len(found)
+            sure = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)).max(axis=1, initial=0.0)
+            spans = [
+                {
+                    "start": words[one.first][0],
+                    "end": words[one.last][1],
+                    "label": one.label,
+                    "score": float(sure[one.first : one.last + 1].mean()),
+                }
+                for one in found
+            ]
+            whole = replace(text.whole, prediction={**text.whole.prediction, "spans": spans})
+        starts = [at for at in range(len(words)) if self.is_pos or (gold[at][:2] != "I-" and best[at][:2] != "I-")]  # no span goes across
         for first, end in pairwise([*starts, len(words)]):
-            some = [at for at in range(first, end) if told[at] and gold[at] != best[at] and gold[at] in ids]
+            some = [at for at in range(first, end) if text.told[at] and gold[at] != best[at] and gold[at] in ids]
             if some:
-                what, old, new = _dispute(forms[first:end], gold[first:end], best[first:end], is_pos=is_pos)
+                what, old, new = _dispute(text.forms[first:end], gold[first:end], best[first:end], is_pos=self.is_pos)
                 doubt = replace(whole, what=what, start=words[first][0], end=words[end - 1][1], gold=old, answer=new)
-                self.disputes.append((doubt, [(views[at], ids[gold[at]], answer.logs[at].copy()) for at in some]))
+                self.disputes.append((doubt, [(text.views[at], ids[gold[at]], logs[at].copy()) for at in some]))
 
     def doubts(self) -> Iterator[Doubt]:
         """Yield what is doubtful, those of a stretch together."""
