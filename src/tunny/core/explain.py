@@ -46,8 +46,10 @@ def _type_name(annotation: Any) -> str:
     return _named(TypeAdapter(annotation).json_schema())
 
 
-def _named(schema: Mapping[str, Any]) -> str:
+def _named(schema: Mapping[str, Any] | bool) -> str:
     """Return the name of a type of which pydantic gives the JSON schema."""
+    if isinstance(schema, bool):
+        return "anything"
     if "anyOf" in schema:
         return " | ".join(dict.fromkeys(map(_named, schema["anyOf"])))
     if "enum" in schema or "const" in schema:
