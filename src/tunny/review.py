@@ -49,7 +49,9 @@ def model_doubts(predictor: Predictor, dataset: Dataset) -> list[Doubt]:
         for label in split.label_counts:
             if label not in known and labels.kind != "regress":
                 near = did_you_mean(label, known)
-                raise DataError(f"{name} data: the model does not know the label {label!r} ({', '.join(known)}){near}. Try --folds.")
+                raise DataError(
+                    f"{'' if name == 'data' else f'{name} '}data: the model does not know the label {label!r} ({', '.join(known)}){near}. Try --folds."
+                )
     examples = chain.from_iterable(split.examples for split in dataset.splits.values())
     answered = progress(predictor.answers(examples), "answering", unit="examples")
     return rank(((row, *pair) for row, pair in enumerate(answered)), labels)

@@ -3,7 +3,7 @@
 import platform
 import tempfile
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from tunny.data.survey import surface_forms
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import Ceiling
 from tunny.engine.compute import Compute, TorchModel, choose_compute
-from tunny.engine.group import agreed, in_turn, restarted, together
+from tunny.engine.group import agreed, in_turn, launch_id, together
 from tunny.engine.precision import Precision, choose_precision
 from tunny.engine.vocabulary import train_seen_only
 from tunny.evaluation.folder import About, evaluate_to, say_scores, tune
@@ -120,9 +120,11 @@ def train(
     folder = Path(resolved.settings.output_dir)
     began = mark()
     backend = choose_backend(resolved.settings.engine)
-    if restarted():  # by the launcher, after one of its processes died
-        resume, overwrite = True, False
-    with watch_signals() as stop, locked(folder) if backend.rank == 0 else nullcontext():
+    if backend.sharded and resolved.settings.checkpoint.push is not None:
+        raise ConfigError("checkpoint.push: not with engine.strategy fsdp. Leave it out, and push the finished model: tunny push")
+    with together(), watch_signals() as stop, locked(folder) if backend.rank == 0 else nullcontext():
+        if agreed(lambda: _restarted(folder)):
+            resume, overwrite = True, False
         if not agreed(lambda: may_write(folder, resume, overwrite)):
             if backend.rank == 0:
                 catch_up(resolved.settings.track, folder, resolved.settings.name)
@@ -134,8 +136,7 @@ def train(
         job = replace(make_job(folder, resolved, prepared, backend, precision, checkpoints, stop), callbacks=Callbacks(callbacks))
         push_to = resolved.settings.checkpoint.push
         if backend.rank:
-            with together():
-                fit(job, checkpoint)
+            fit(job, checkpoint)
             return folder
         if push_to is not None:
             hub.create(push_to, update=resume or overwrite)
@@ -146,8 +147,7 @@ def train(
             with copy_to(folder / "run.log", began):
                 _begin(folder, resolved, prepared, checkpoint, resume)
                 with job.trackers.started(resolved.written, checkpoint.progress.step if checkpoint else 0):
-                    with together():
-                        progress = fit(job, checkpoint)
+                    progress = fit(job, checkpoint)
                     if backend.sharded:  # the rest is for one process, which needs the model as a whole
                         model, compute = _model(resolved, prepared, backend.device, precision)
                         job = replace(job, model=model, work=replace(job.work, compute=compute))
@@ -163,6 +163,13 @@ def train(
                 again = f"tunny push {folder / 'model'} {push_to} --update"
                 raise HubError(f"{error}\nThe run is finished and its model whole; push it with: {again}") from error
     return folder
+
+
+def _restarted(folder: Path) -> bool:
+    """Say whether the launcher of this process had begun the run in a folder before: one of its processes died, and all start again."""
+    with suppress(OSError, ValueError, AttributeError):  # no manifest, or a damaged one, of which more is said elsewhere
+        return launch_id() is not None and read_json(folder / MANIFEST).get("launch") == launch_id()
+    return False
 
 
 def _precision(config: Config, backend: SingleProcess, checkpoint: Checkpoint | None) -> Precision:
@@ -207,7 +214,7 @@ def _begin(folder: Path, resolved: Resolved[Config], prepared: Prepared, checkpo
         "data": {name: split.files for name, split in splits.items()},
         "encoded": {name: str(split.windows_folder) for name, split in splits.items()},
         "labels": _label_map(resolved.settings.data, prepared.dataset),
-        "resumed_from": resumed, "finished": False,
+        "resumed_from": resumed, "finished": False, "launch": launch_id(),
     }  # fmt: skip
     write_json(folder / MANIFEST, manifest)
     write_text(folder / CONFIG, saved_yaml(resolved))
@@ -237,7 +244,8 @@ def make_job(
     lesson: Lesson = (labelled := OwnLesson(task, counts))
     model, compute = _model(resolved, prepared, backend.device, precision)
     if prepared.teacher:
-        lesson, rows = prepared.teacher.lesson(labelled, model, dataset)
+        teacher = prepared.teacher
+        lesson, rows = in_turn(lambda: teacher.lesson(labelled, model, dataset))
     scored = [split for name, split in dataset.splits.items() if name.startswith("validation")]
     names = {split.name: split.name.removeprefix("validation/") for split in scored}  # validation/f1, or NAME/f1
     metric = f"{names[scored[0].name]}/{config.train.metric_for_best or task.metric}" if scored else ""

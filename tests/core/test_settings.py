@@ -297,7 +297,7 @@ def test_an_expanded_secret_stands_in_no_message():
 
 
 def test_short_forms_are_spelt_out_in_every_layer():
-    shorthands = {"sail": lambda area: {"area": area}}
+    shorthands = {"sail": lambda area, below: {"area": area}}
     found = resolve(Boat, [layer(sail={"maker": "Ann"}), layer(sail=4)], shorthands, {})
     assert found.settings.sail == Sail(area=4.0, maker="Ann")
 

@@ -117,8 +117,12 @@ def read_all(found: Iterator[Source]) -> Iterator[Example]:
         for setting in ("language", "group_by"):
             if source.format in ("conll", "conllu", "text") and getattr(source.settings, setting) is not None:
                 raise DataError(f"{source.path.name}: data.{setting} speaks of a column of records, and {source.format} files have none")
+        example = None
         try:
-            yield from FORMATS[source.format].read(source)
+            for example in FORMATS[source.format].read(source):
+                yield example
+            if example is None:
+                source.audit.event("files without examples", source.path.name, "no row of it could be used, or it is empty")
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{source.path}: cannot be read: {error}") from error
 

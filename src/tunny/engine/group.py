@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
-from tunny.core.errors import ConfigError, OtherRankFailed, TunnyError
+from tunny.core.errors import ConfigError, OtherRankFailed
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def in_turn(make: Callable[[], T]) -> T:
     if first:
         try:
             found = make()
-        except TunnyError as error:
+        except Exception as error:
             failure = error
     told: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(told, failure is None)
@@ -122,6 +122,7 @@ def _failed(who: str) -> OtherRankFailed:
     return OtherRankFailed(f"{who} ended before its work was done")
 
 
-def restarted() -> bool:
-    """Say whether the launcher has started this group again, as one of its processes died."""
-    return world_of(os.environ).attempt > 0
+def launch_id() -> str | None:
+    """Return a name of the launch that this process belongs to, the same when the launcher starts the group again; None without one."""
+    run = os.environ.get("TORCHELASTIC_RUN_ID")
+    return None if run is None else f"{run} {os.getppid()}"

@@ -39,20 +39,21 @@ class SeenEmbedding(nn.Module):
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("places", places, persistent=False)
         self.padding = None if full.padding_idx is None else int(places[full.padding_idx])
-        self._optimizer: torch.optim.Optimizer | None = None
+        self._learns: tuple[torch.optim.Optimizer, nn.Parameter] | None = None  # the parameter may be a rank's part of the weight
 
     @property
     def decayed(self) -> float:
         """What weight decay has left of the rows in `rest`."""
-        return 1.0 if self._optimizer is None else float(self._optimizer.state[self.weight].get("decayed", 1.0))
+        return 1.0 if self._learns is None else float(self._learns[0].state[self._learns[1]].get("decayed", 1.0))
 
     def decay_with(self, optimizer: torch.optim.Optimizer) -> None:
         """Decay with the optimizer's steps; the factor is part of its state, so a checkpoint holds it."""
-        self._optimizer = optimizer
-        (group,) = [group for group in optimizer.param_groups if any(one is self.weight for one in group["params"])]
+        weight = self.weight
+        self._learns = (optimizer, weight)
+        (group,) = [group for group in optimizer.param_groups if any(one is weight for one in group["params"])]
 
         def decay(*_: object) -> None:
-            state = optimizer.state[self.weight]
+            state = optimizer.state[weight]
             factor = 1.0 - float(group["lr"]) * float(group["weight_decay"])
             state["decayed"] = state.get("decayed", torch.ones((), dtype=torch.float64)) * factor
 

@@ -146,7 +146,7 @@ def _beside(first: _Answers, other: _Answers) -> dict[str, Any]:
         "differences": {name: found._asdict() for name, found in differences.items()},
         "settings": [
             [name, *(str(side.get(name, "-")) for side in settings)]
-            for name in {**settings[0], **settings[1]} if settings[0].get(name) != settings[1].get(name)
+            for name in {**settings[0], **settings[1]} if all(settings) and settings[0].get(name) != settings[1].get(name)
         ],
         **{name: len(rows) for name, rows in became.items()},
         "listed": {name: [_changed(*old[row], new[row][1]) for row in rows] for name, rows in shown.items()},

@@ -125,11 +125,13 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                     values |= validated
                 if last:
                     tell("epoch_end")
+                if asked.end and not progress.done:
+                    say(f"a callback asked to stop: training ends at step {progress.step}")
                 progress = replace(progress, done=progress.done or asked.end or (work.backend.world_size == 1 and job.callbacks.stop))
                 progress = replace(progress, seconds=time.monotonic() - started)
                 if logging:
                     _log(job, shown, values, per_label, progress, len(steps))
-                if last:
+                if last and not work.backend.sharded:
                     job.trackers.weights(learner.model, progress.step)
                 if saving:
                     saved = replace(progress, loss_scale=learner.loss_scale)
@@ -141,6 +143,7 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                         and not (progress.done or asked.stop)
                     ):
                         job.publish(progress)
+                    work.backend.sum([])  # rank 0 has written it
                     tell("save", job.checkpoints.folder / f"step-{progress.step}")
                 if asked.stop:
                     raise Stopped(job.stop.signum or SIGTERM, f"stopped by a signal; saved at step {progress.step}. Go on with --resume.")
@@ -179,7 +182,7 @@ def _training_values(job: Job, window: Window, rate: float, norm: float | None) 
         "throughput/examples_per_second": window.examples / seconds,
         "throughput/tokens_per_second": window.tokens / seconds,
         "throughput/padding": 1.0 - window.tokens / max(window.slots, 1),
-        "throughput/mfu": window.tokens * job.flops_per_token / seconds / job.ceiling.flops(),
+        "throughput/mfu": window.tokens * job.flops_per_token / seconds / (job.ceiling.flops() * job.work.backend.world_size),
     }
 
 
@@ -189,7 +192,7 @@ def _validate(job: Job, model: nn.Module, progress: Progress, tell: Callable[...
     if job.validate is None:
         return replace(progress, done=done), {}, {}
     model.eval()
-    values, per_label = job.validate(model)
+    values, per_label = job.work.backend.gather(job.validate(model))[0]  # by the same numbers all ranks go on or stop
     for name, value in values.items():
         if value is not None and not math.isfinite(value):
             raise diverged(f"{name} became {value}", progress.step, job.work.settings)
