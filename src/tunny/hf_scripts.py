@@ -24,6 +24,7 @@ from tunny.data.tags import tag_words, word_tags
 from tunny.data.words import words_of
 from tunny.hf_arguments import Arguments, read_words, understand
 from tunny.tasks.model import load_tokenizer
+from tunny.tasks.scoring import predicted_spans
 from tunny.training.folder import MANIFEST
 
 DO = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
@@ -269,9 +270,5 @@ def _predict(told: Arguments, config: Config, model: str, source: str, folder: P
         write_text(folder / f"predict_results_{told['task_name']}{end.replace('_', '-')}.txt", "".join(["index\tprediction\n", *lines]))
         return
     examples = read([source], given.data, config.task.kind, Audit(), labels_needed=False)
-    tags = (row.get("tags") or tag_words(map(_span, row["spans"]), words_of(one)) for one, row in zip(examples, rows, strict=True))
+    tags = (row.get("tags") or tag_words(predicted_spans(row), words_of(one)) for one, row in zip(examples, rows, strict=True))
     write_text(folder / "predictions.txt", "".join(" ".join(some) + "\n" for some in tags))
-
-
-def _span(span: Mapping[str, Any]) -> tuple[int, int, str]:
-    return span["start"], span["end"], span["label"]

@@ -34,6 +34,7 @@ from tunny.data.store import read_rows, write_batches
 
 # a result as JSON; or why the item failed, a traceback, and the arguments as a JSON list
 RESULTS = pa.schema({"result": pa.string(), "error": pa.string(), "arguments": pa.string()})
+# where launchers say rank and number of processes: torch's, and those that start processes without telling them of each other
 PLACES = (("RANK", "WORLD_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"),
           ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))  # fmt: skip  # SLURM_NTASKS is also set where srun did not start the ranks
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")

@@ -18,12 +18,12 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from tunny.core.errors import ConfigError, OtherRankFailed
+from tunny.data.process import PLACES
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=2)  # for what only one rank does, such as reading data; a rank that died is noticed at once
 GRACE = 2.0  # seconds in which the launcher ends this process, having seen which one failed first
-OTHERS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")  # how launchers that set no WORLD_SIZE count their processes
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def world_of(environment: Mapping[str, str]) -> World:
         raise ConfigError(f"environment: expected numbers in {', '.join(names)}: {error}") from error
     if not 0 <= rank < size:
         raise ConfigError(f"environment: RANK is {rank} and WORLD_SIZE {size}; a rank is 0 to {size - 1}. Start with tunny launch -n N.")
-    started = max((int(environment[name]) for name in OTHERS if environment.get(name, "").isdigit()), default=1)
+    started = max((int(environment[name]) for _, name in PLACES[1:] if environment.get(name, "").isdigit()), default=1)
     if started > 1 and size == 1:
         raise ConfigError(
             f"environment: {started} processes were started, but each would train alone, as WORLD_SIZE is not set. "
@@ -90,7 +90,7 @@ def in_turn(make: Callable[[], T]) -> T:
     """Call a function on the first rank of each machine, then on its others, which find in the cache what it left there."""
     if not dist.is_initialized():
         return make()
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    first = world_of(os.environ).local_rank == 0
     found, failure = (None, None)
     if first:
         try:

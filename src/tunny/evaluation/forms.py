@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
 from tunny.core.console import progress
+from tunny.tasks.decode import log_softmax
 
 FOLDS = 5
 ITERATIONS = 40
@@ -33,7 +34,7 @@ def cross_fitted(texts: Sequence[Sequence[str]], tags: NDArray[np.int64], num_ta
     for at in progress(range(FOLDS), "word forms", total=FOLDS, unit="folds"):
         learnt, asked = np.flatnonzero((fold != at) & (tags >= 0)), np.flatnonzero(fold == at)
         if len(learnt) and len(asked):
-            found[asked] = _log_softmax(table[asked] @ _weights(table[learnt], tags[learnt], num_tags))
+            found[asked] = log_softmax(table[asked] @ _weights(table[learnt], tags[learnt], num_tags))
     return found
 
 
@@ -56,23 +57,17 @@ def _weights(table: csr_array, tags: NDArray[np.int64], num_tags: int) -> Array:
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights = flat.reshape(-1, num_tags).astype(np.float32)
-        logs = _log_softmax(known @ weights)
+        logs = log_softmax(known @ weights)
         errors = np.exp(logs)
         errors[rows, tags] -= 1
         gradient = turned @ errors + weights
-        return float(-logs[rows, tags].sum(dtype=np.float64) + 0.5 * np.square(weights, dtype=np.float64).sum()), gradient.ravel().astype(
-            float
-        )
+        total = -logs[rows, tags].sum(dtype=np.float64) + 0.5 * np.square(weights, dtype=np.float64).sum()
+        return float(total), gradient.ravel().astype(np.float64)
 
     fitted = minimize(loss, np.zeros(len(common) * num_tags), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS}).x
     found = np.zeros((table.shape[1], num_tags), dtype=np.float32)
     found[common] = fitted.reshape(-1, num_tags)
     return found
-
-
-def _log_softmax(logits: Array) -> Array:
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))  # type: ignore[no-any-return]
 
 
 def _features(words: Sequence[str]) -> Iterator[list[str]]:
