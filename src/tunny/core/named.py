@@ -2,10 +2,13 @@
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tunny.core.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
 
 
 def named(name: str, where: str) -> Any:
@@ -22,3 +25,20 @@ def named(name: str, where: str) -> Any:
     if not hasattr(found, thing):
         raise ConfigError(f"{where}: {module} has no {thing!r}{did_you_mean(thing, vars(found))}")
     return getattr(found, thing)
+
+
+def made(name: str, base: type[T], options: Mapping[str, Any], section: str) -> T:
+    """Make a thing of the class that a name stands for: of its class `Settings` where it has one, else of its options as keywords.
+
+    Raises ConfigError where it is no subclass of `base`, or its options do not fit.
+    """
+    where, wanted = f"{section}.{name}", base.__name__
+    kind = named(name, where)
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise ConfigError(f"{where}: is no class of {wanted.lower()}s: expected a subclass of tunny.{wanted}, found {kind!r}")
+    own: Any = kind
+    try:
+        thing: T = own(own.Settings(**options)) if hasattr(own, "Settings") else own(**options)
+    except Exception as error:
+        raise ConfigError(f"{where}: cannot be made of {dict(options)}: {error}") from error
+    return thing

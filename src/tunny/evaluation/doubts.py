@@ -143,7 +143,7 @@ class _Words:
         self.is_pos = self.labels.kind == "pos"
         self.scheme: Scheme = "none" if self.is_pos else scheme_of(self.labels.names)
         self.rules = tag_rules(self.labels.names, self.scheme)
-        types = [name if self.labels.kind == "pos" or name == "O" else name[2:] for name in self.labels.names]
+        types = [name if self.is_pos or name == "O" else name[2:] for name in self.labels.names]
         self.types = {name: number for number, name in enumerate(dict.fromkeys(types))}
         self.type_of = np.array([self.types[name] for name in types])  # (K,)
 
@@ -171,21 +171,14 @@ class _Words:
         """Keep what is disputed in one text, by the logarithms (W, K) of both witnesses together."""
         words, gold, ids = text.words, text.gold, self.labels.ids
         path = [self.labels.names[tag] for tag in best_path(logs, self.rules, [], np.nonzero(~text.told)[0].tolist())]
-        best, whole = path, replace(text.whole, prediction={**text.whole.prediction, "tags": path})
+        best, answer = path, dict[str, Any](tags=path)
         if not self.is_pos:
             found = tags_to_spans(path, self.scheme)[0]
-            best, self.found[whole.row] = spans_to_tags(found, len(words)), len(found)
+            best, self.found[text.whole.row] = spans_to_tags(found, len(words)), len(found)
             sure = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)).max(axis=1, initial=0.0)
-            spans = [
-                {
-                    "start": words[one.first][0],
-                    "end": words[one.last][1],
-                    "label": one.label,
-                    "score": float(sure[one.first : one.last + 1].mean()),
-                }
-                for one in found
-            ]
-            whole = replace(text.whole, prediction={**text.whole.prediction, "spans": spans})
+            places = [(words[first][0], words[last][1], label, float(sure[first : last + 1].mean())) for first, last, label in found]
+            answer = {"spans": [dict(zip(("start", "end", "label", "score"), place, strict=True)) for place in places]}
+        whole = replace(text.whole, prediction={**text.whole.prediction, **answer})
         starts = [at for at in range(len(words)) if self.is_pos or (gold[at][:2] != "I-" and best[at][:2] != "I-")]  # no span goes across
         for first, end in pairwise([*starts, len(words)]):
             some = [at for at in range(first, end) if text.told[at] and gold[at] != best[at] and gold[at] in ids]

@@ -20,8 +20,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tunny.core.errors import ConfigError, TrainingFailed, TunnyError
-from tunny.core.named import named
+from tunny.core.errors import TrainingFailed, TunnyError
+from tunny.core.named import made
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,5 @@ class Callbacks:
 
 def make_callbacks(wanted: Sequence[str | Mapping[str, Mapping[str, Any] | None]]) -> list[Callback]:
     """Return the callbacks that settings name as `package.module:Class`, each with its options."""
-    found = []
-    for name, options in (pair for one in wanted for pair in ([(one, None)] if isinstance(one, str) else one.items())):
-        kind = named(name, "train.callbacks")
-        if not (isinstance(kind, type) and issubclass(kind, Callback)):
-            raise ConfigError(f"train.callbacks: {name} is no class of callbacks; derive it from tunny.Callback")
-        try:
-            found.append(kind(**(options or {})))
-        except TypeError as error:
-            raise ConfigError(f"train.callbacks: {name}: {error}") from error
-    return found
+    pairs = [pair for one in wanted for pair in ([(one, None)] if isinstance(one, str) else one.items())]
+    return [made(name, Callback, options or {}, "train.callbacks") for name, options in pairs]

@@ -16,7 +16,7 @@ from torch import nn
 
 from tunny.core.console import warn
 from tunny.core.errors import ConfigError
-from tunny.core.named import named
+from tunny.core.named import made
 from tunny.training.settings import TrackSettings
 from tunny.training.trackers.base import Evaluated, LogFile, PerLabel, Tracker, Values
 from tunny.training.trackers.mlflow import MLflow
@@ -144,7 +144,7 @@ def make_trackers(settings: TrackSettings, folder: Path, name: str) -> Trackers:
         _require("tensorboard", "tensorboard")
         found["tensorboard"] = TensorBoard(folder / "tensorboard", settings.tensorboard)
     found |= _servers(settings, folder, name)
-    found |= {own: _own(own, options) for own, options in (settings.model_extra or {}).items() if options is not None}
+    found |= {own: made(own, Tracker, options, "track") for own, options in (settings.model_extra or {}).items() if options is not None}
     return Trackers(LogFile(folder / "log.jsonl"), found, System(settings.system.every_seconds) if settings.system else None)
 
 
@@ -167,16 +167,3 @@ def _require(tracker: str, module: str) -> None:
         there = importlib.util.find_spec(module) is not None
     if not there:
         raise ConfigError(f"track.{tracker}: {module} is not installed. Run: pip install 'tunny[{tracker}]'")
-
-
-def _own(name: str, options: Mapping[str, Any]) -> Tracker:
-    """Make a tracker named `package.module:Class`, of its class `Settings` where it has one, else of its options as keywords."""
-    kind: Any = named(name, f"track.{name}")
-    fits = isinstance(kind, type) and issubclass(kind, Tracker)
-    if not fits:
-        raise ConfigError(f"track.{name}: expected a subclass of tunny.Tracker, found {kind!r}")
-    try:
-        tracker: Tracker = kind(kind.Settings(**options)) if hasattr(kind, "Settings") else kind(**options)
-    except Exception as error:
-        raise ConfigError(f"track.{name}: cannot be made of {dict(options)}: {error}") from error
-    return tracker
