@@ -112,9 +112,9 @@ def test_every_row_is_answered_by_a_model_that_saw_no_row_of_its_document(folded
     learnt = []
     answer = review._answers
 
-    def noting(resolved, prepared):
-        learnt.append({example.text for example in prepared.dataset.splits["train"].examples})
-        return answer(resolved, prepared)
+    def noting(texts):
+        learnt.append({example.text for example in texts.dataset.splits["train"].examples})
+        return answer(texts)
 
     monkeypatch.setattr(review, "_answers", noting)
     examples = [example for split in dataset.splits.values() for example in split.examples]

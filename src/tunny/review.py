@@ -30,13 +30,14 @@ from tunny.engine.compute import TorchModel
 from tunny.engine.precision import choose_precision
 from tunny.evaluation.doubts import WHATS, Doubt, rank
 from tunny.evaluation.predict import encoded_chunks, predict
-from tunny.run import Prepared, make_job
 from tunny.ship.predictor import Predictor
 from tunny.tasks.base import Answer
 from tunny.tasks.model import load_tokenizer, make_task
+from tunny.texts import Texts
 from tunny.training.checkpoint import Checkpoints
 from tunny.training.loop import fit
 from tunny.training.settings import TrackSettings
+from tunny.training.trackers.together import make_trackers
 
 LISTED = 200  # doubts that findings name; their counts go on
 
@@ -78,22 +79,22 @@ def fold_answers(resolved: Resolved[Config], dataset: Dataset, folds: int) -> It
         inside = fold_of == fold
         say(f"fold {fold + 1} of {folds}: a model learns from {(~inside).sum():,} examples and answers the {inside.sum():,} others")
         parts = {"train": part_of(dataset.splits, ~inside, "train"), "fold": part_of(dataset.splits, inside, "fold")}
-        prepared = Prepared(encode_splits(replace(dataset, splits=parts), encoder), loaded, encoder)
-        answered = _answers(resolved, prepared)
+        answered = _answers(Texts(resolved, encode_splits(replace(dataset, splits=parts), encoder), loaded, encoder))
         yield from ((row, *pair) for row, pair in zip(np.flatnonzero(inside).tolist(), answered, strict=True))
 
 
-def _answers(resolved: Resolved[Config], prepared: Prepared) -> Iterator[tuple[Example, Answer]]:
+def _answers(texts: Texts) -> Iterator[tuple[Example, Answer]]:
     """Train on one part and yield the examples of the other with their answers; nothing of the training stays."""
-    engine = resolved.settings.engine
+    config = texts.resolved.settings
+    engine = config.engine
     backend = choose_backend(engine)
     precision = choose_precision(engine.precision, backend.device)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=cache_folder()) as name:
-        checkpoints = Checkpoints(Path(name) / "checkpoints", 1, "")
-        job = make_job(Path(name), resolved, prepared, backend, precision, checkpoints, StopRequest())  # a signal ends it at once
+        checkpoints, trackers = Checkpoints(Path(name) / "checkpoints", 1, ""), make_trackers(config.track, Path(name), config.name)
+        job = texts.job(Path(name), backend, precision, checkpoints, trackers, StopRequest())  # a signal ends it at once
         fit(replace(job, publish=None))
-    task = make_task(resolved.settings.task, prepared.dataset.labels, prepared.loaded.padding)
-    yield from predict(TorchModel(job.model, job.work.compute), task, encoded_chunks(prepared.dataset.splits["fold"]))
+    task = make_task(config.task, texts.dataset.labels, texts.loaded.padding)
+    yield from predict(TorchModel(job.model, job.work.compute), task, encoded_chunks(texts.dataset.splits["fold"]))
 
 
 def described(doubts: Sequence[Doubt], splits: Mapping[str, Split], by: str) -> dict[str, Any]:
