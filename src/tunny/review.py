@@ -102,8 +102,8 @@ def described(doubts: Sequence[Doubt], splits: Mapping[str, Split], by: str) -> 
     listed: dict[str, list[dict[str, Any]]] = {what: [] for what in WHATS}
     for number, doubt in enumerate(doubts[:LISTED], 1):
         example = doubt.example
-        place = {**rows.place(doubt.row, *(example.origin or (-1, 0))), "text": excerpt(whole(example.text, example.text_b), doubt.start)}
-        place["label"] = excerpt(f"{doubt.gold} → {doubt.answer}")
+        place = rows.place(doubt.row, *(example.origin or (-1, 0)), example.place)
+        place |= {"text": excerpt(whole(example.text, example.text_b), doubt.start), "label": excerpt(f"{doubt.gold} → {doubt.answer}")}
         form = excerpt(example.text[doubt.start : doubt.end])
         listed[doubt.what].append({"what": form, "counts": {}, "rank": number, "score": doubt.score, "places": [place]})
     number_of = {what: sum(doubt.what == what for doubt in doubts) for what in WHATS}

@@ -46,6 +46,7 @@ BAD = {  # file, content, kind, settings, what the message says
     "a span without a label": ("a.jsonl", '{"text": "Oslo", "spans": [{"start": 0, "end": 4}]}\n', "ner", {}, "a.jsonl:1: expected a span with whole numbers start and end and a label"),
     "a row without spans": ("a.jsonl", '{"text": "Oslo", "spans": []}\n{"text": "Rome"}\n', "ner", {}, "a.jsonl:2: no label; every row needs one here"),
     "a row without label": ("a.csv", "text,label\nfine,x\nfine,\n", "classify", {}, "a.csv:3: no label; every row needs one here"),
+    "a record of a list": ("a.json", '[{"text": "fine", "label": "x"},\n\n{"text": "fair"}]', "classify", {}, "a.json:record 2: no label; every row needs one here"),
     "no column for the label": ("a.csv", "text,note\nfine,x\n", "classify", {}, "a.csv: no column for the label; there are: text, note. Set data.label."),
     "a column that is not there": ("a.csv", "text,grade\nfine,x\n", "classify", {"label": "grad"}, "a.csv: no column 'grad' (data.label); there are: text, grade; did you mean 'grade'?"),
     "NaN as a score": ("a.csv", "text,score\nfine,nan\n", "regress", {}, "a.csv:2: expected a finite score, found 'nan'"),

@@ -51,9 +51,24 @@ class Source:
     number: int = 0  # of the file among those read
     by_place: bool = True  # whether columns that no name tells may be taken by their place
 
-    def where(self, line: int | str) -> str:
-        """Return the place of a line for messages."""
-        return f"{self._name}:{line}"
+    def where(self, at: int | str) -> str:
+        """Return for messages the place of a row, which is known by a number, or any place by its name."""
+        return f"{self._name}:{self.place(at) or at}"
+
+    def place(self, at: int | str) -> str:
+        """Return the name of such a place, "" of a row that its line is known by."""
+        return at if isinstance(at, str) else f"{self.unit}{at}" if self.unit else ""
+
+    @cached_property
+    def is_list(self) -> bool:
+        """Whether the file begins as a JSON list does."""
+        with self.text(newline="") as file:
+            return file.read(1 << 12).lstrip("\ufeff \t\r\n").startswith("[")
+
+    @cached_property
+    def unit(self) -> str:
+        """What stands before the number of an element of a JSON list, "" in other files."""
+        return "record " if self.format == "json" else "task " * (self.format == "label-studio" and self.is_list)
 
     @cached_property
     def _name(self) -> str:
@@ -61,7 +76,7 @@ class Source:
 
     def reject(self, line: int, problem: str, at: int | str | None = None) -> None:
         """Stop on a bad row, or leave it out, counted and listed; `at` is the place of the fault where that is another line."""
-        where = self.where(line if at is None else at)
+        where = self.where(line if at in (None, line) else str(at))
         if self.settings.on_error == "stop":
             raise DataError(f"{where}: {problem}. Set data.on_error: quarantine to leave such rows out.")
         self.audit.drop("examples", "quarantined", where, problem)
@@ -96,7 +111,7 @@ class Source:
                     decoder.decode(line)
             found = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else "something else"
             raise DataError(
-                f"{self.where(number)}: expected {self.encoding.removesuffix('-sig')} text, found {found}. Set data.encoding, for example "
+                f"{self.where(str(number))}: expected {self.encoding.removesuffix('-sig')} text, found {found}. Set data.encoding, for example "
                 "cp1252 or latin-1 for files from Windows, or data.on_error: quarantine to leave such rows out."
             ) from error
 
@@ -119,7 +134,7 @@ class Source:
                 example = replace(example, labels=tuple(name for name in named if name not in others))
             spans = example.spans if example.spans is None else self._whole_spans(at, example)
             if spans is not example.spans or example.origin is None:
-                example = replace(example, spans=spans, origin=Origin(self.number, line))
+                example = replace(example, spans=spans, origin=Origin(self.number, line), place=self.place(at))
             yield example
             return
         for unit, number in units(example)[1:]:
