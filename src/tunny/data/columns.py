@@ -6,7 +6,7 @@ The usual names are those of Hugging Face's example scripts and data sets, of GL
 from collections.abc import Callable, Mapping, Sequence
 
 from tunny.core.errors import DataError, did_you_mean
-from tunny.data.source import Source
+from tunny.data.source import GOLD, Source
 
 Key = str | int
 Columns = dict[str, Key]  # what -> its key, where there is such a thing; spans beside tokens number these, as GLiNER's do
@@ -38,7 +38,8 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
         named = getattr(wanted, setting)
         if named is not None and named not in keys:
             near = did_you_mean(str(named), listed)
-            raise DataError(f"{file}: no column {named!r} (data.{setting}); there are: {', '.join(listed)}{near}")
+            gold = f". {GOLD[source.for_tokens]}" * (setting in ("label", "tags") and not near)
+            raise DataError(f"{file}: no column {named!r} (data.{setting}); there are: {', '.join(listed)}{near}{gold}")
 
     def pick(setting: str, *usual: str) -> Key | None:
         named = getattr(wanted, setting) if setting else None
@@ -66,9 +67,9 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
     if wanted.language is not None:
         needed.append(("lang or language for data.language", ("language",), ""))
     if source.labels_needed and source.for_tokens:
-        needed.append(("for tags or spans", ("tags", "spans"), " Set data.tags or data.label."))
+        needed.append(("for tags or spans", ("tags", "spans"), f" Set data.tags or data.label. {GOLD[True]}"))
     elif source.labels_needed:
-        needed.append(("for the label", ("label",), " Set data.label."))
+        needed.append(("for the label", ("label",), f" Set data.label. {GOLD[False]}"))
     for what, names, advice in needed:
         if columns.keys().isdisjoint(names):
             raise DataError(f"{file}: no column {what}; there are: {', '.join(listed)}.{advice}")

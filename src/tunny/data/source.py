@@ -23,6 +23,10 @@ from tunny.data.settings import TOKEN_KINDS, DataSettings
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _UNDECODED = re.compile(r"[\udc00-\udcff]")  # as open_text keeps bytes
+GOLD = {  # what the data is to hold, for tasks that label texts and for those that label tokens
+    False: "Each text needs a label here; tokens with tags and texts with spans are for ner, pos and chunk, texts alone for tunny predict.",
+    True: "Each token needs a tag here, or each text spans; labels of texts are for classify, multilabel and regress, texts alone for tunny predict.",
+}
 ESCAPED = ("json", "jsonl", "spans", "label-studio", "parquet", "hub")  # formats in which a NUL is a character like others
 
 
@@ -152,7 +156,7 @@ class Source:
             return "the text holds a NUL byte, as files do that were not written to their end"
         wanted = example.spans if self.for_tokens else example.score if self.kind == "regress" else example.labels
         if self.labels_needed and wanted is None:
-            return "no label; every row needs one here"
+            return f"no label; every row needs one here{'' if self.for_tokens or example.spans is None else ', and its words have tags or spans alone'}"
         for start, end, label in spans:
             if self.types is not None and label not in self.types:
                 return f"label {label!r} is not in data.labels{did_you_mean(label, self.types)}"
