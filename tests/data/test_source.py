@@ -69,9 +69,9 @@ BAD = {  # file, content, kind, settings, what the message says
     "texts alone": ("a.txt", "Anna came.\n", "ner", {}, "or each text spans; labels of texts are for classify, multilabel and regress, texts alone for tunny predict."),
     "texts with labels for entities": ("a.csv", "text,label\nfine,sea\n", "ner", {}, "a.csv:2: expected spans as a list, found 'sea'; labels of whole texts are for classify"),
     "texts with classes for entities": ("a.csv", "text,category\nfine,sea\n", "ner", {}, "Set data.tags or data.label. Each token needs a tag here, or each text spans; labels of texts are for classify"),
-    "words with tags for classes": ("a.conll", CONLL, "classify", {}, "a.conll:1: no label; every row needs one here, and its words have tags or spans alone"),
+    "words with tags for classes": ("a.conll", CONLL, "classify", {}, "a.conll:1: no label; every row needs one here, and its words have only tags or spans, which are for ner"),
     "entities for classes": ("a.jsonl", '{"text": "Oslo", "spans": [[0, 4, "LOC"]]}\n', "classify", {}, "Set data.label. Each text needs a label here; tokens with tags and texts with spans are for ner"),
-    "a named column that gold labels lack": ("a.csv", "text,note\nfine,x\n", "classify", {"label": "grade"}, "no column 'grade' (data.label); there are: text, note. Each text needs a label here"),
+    "a named column that gold labels lack": ("a.csv", "text,note\nfine,x\n", "classify", {"label": "grade"}, "no column 'grade' (data.label); there are: text, note. Name one in data.label. Each text needs a label here"),
 }  # fmt: skip
 
 

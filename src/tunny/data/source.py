@@ -53,7 +53,7 @@ class Source:
     encoding: str = "utf-8-sig"
     format: str = ""
     number: int = 0  # of the file among those read
-    by_place: bool = True  # whether columns that no name tells may be taken by their place
+    kind_is_told: bool = True  # so columns that no name tells may be taken by their place, and advice is for this kind
 
     def where(self, at: int | str) -> str:
         """Return for messages the place of a row, which is known by a number, or any place by its name."""
@@ -156,7 +156,7 @@ class Source:
             return "the text holds a NUL byte, as files do that were not written to their end"
         wanted = example.spans if self.for_tokens else example.score if self.kind == "regress" else example.labels
         if self.labels_needed and wanted is None:
-            return f"no label; every row needs one here{'' if self.for_tokens or example.spans is None else ', and its words have tags or spans alone'}"
+            return f"no label; every row needs one here{'' if self.for_tokens or example.spans is None else ', and its words have only tags or spans, which are for ner, pos and chunk'}"
         for start, end, label in spans:
             if self.types is not None and label not in self.types:
                 return f"label {label!r} is not in data.labels{did_you_mean(label, self.types)}"
