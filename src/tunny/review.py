@@ -45,13 +45,12 @@ def model_doubts(predictor: Predictor, dataset: Dataset) -> list[Doubt]:
     """Return the doubts of a model about all examples; raise DataError for a label that it does not know."""
     labels = predictor.task.labels
     known = labels.in_data
-    for name, split in dataset.splits.items():
-        for label in split.label_counts:
-            if label not in known and labels.kind != "regress":
-                near = did_you_mean(label, known)
-                raise DataError(
-                    f"{'' if name == 'data' else f'{name} '}data: the model does not know the label {label!r} ({', '.join(known)}){near}. Try --folds."
-                )
+    told = [
+        f"{f'{name} data'.removeprefix('data ')}: the model does not know the label {label!r} ({', '.join(known)}){did_you_mean(label, known) or '.'}"
+        for name, split in dataset.splits.items() for label in split.label_counts if label not in known
+    ]  # fmt: skip
+    if told:
+        raise DataError("\n".join(told) + " Try --folds.")
     examples = chain.from_iterable(split.examples for split in dataset.splits.values())
     answered = progress(predictor.answers(examples), "answering", unit="examples")
     return rank(((row, *pair) for row, pair in enumerate(answered)), labels)
