@@ -46,13 +46,12 @@ def model_doubts(predictor: Predictor, dataset: Dataset) -> list[Doubt]:
     """Return the doubts of a model about all examples; raise DataError for a label that it does not know."""
     labels = predictor.task.labels
     known = labels.in_data
-    for name, split in dataset.splits.items():
-        for label in split.label_counts:
-            if label not in known and labels.kind != "regress":
-                near = did_you_mean(label, known)
-                raise DataError(
-                    f"{'' if name == 'data' else f'{name} '}data: the model does not know the label {label!r} ({', '.join(known)}){near}. Try --folds."
-                )
+    told = [
+        f"{f'{name} data'.removeprefix('data ')}: the model does not know the label {label!r} ({', '.join(known)}){did_you_mean(label, known) or '.'}"
+        for name, split in dataset.splits.items() for label in split.label_counts if label not in known
+    ]  # fmt: skip
+    if told:
+        raise DataError("\n".join(told) + " Try --folds.")
     examples = chain.from_iterable(split.examples for split in dataset.splits.values())
     answered = progress(predictor.answers(examples), "answering", unit="examples")
     return rank(((row, *pair) for row, pair in enumerate(answered)), labels)
@@ -103,8 +102,8 @@ def described(doubts: Sequence[Doubt], splits: Mapping[str, Split], by: str) -> 
     listed: dict[str, list[dict[str, Any]]] = {what: [] for what in WHATS}
     for number, doubt in enumerate(doubts[:LISTED], 1):
         example = doubt.example
-        place = {**rows.place(doubt.row, *(example.origin or (-1, 0))), "text": excerpt(whole(example.text, example.text_b), doubt.start)}
-        place["label"] = excerpt(f"{doubt.gold} → {doubt.answer}")
+        place = rows.place(doubt.row, *(example.origin or (-1, 0)), example.place)
+        place |= {"text": excerpt(whole(example.text, example.text_b), doubt.start), "label": excerpt(f"{doubt.gold} → {doubt.answer}")}
         form = excerpt(example.text[doubt.start : doubt.end])
         listed[doubt.what].append({"what": form, "counts": {}, "rank": number, "score": doubt.score, "places": [place]})
     number_of = {what: sum(doubt.what == what for doubt in doubts) for what in WHATS}
