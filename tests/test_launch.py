@@ -79,10 +79,13 @@ def test_every_line_is_said_once(tmp_path):
     assert sum(line.startswith("model: ") for line in said) == 1
 
 
-@pytest.mark.parametrize(("processes", "strategy"), [(1, "auto"), (3, "ddp"), (3, "fsdp")])
-def test_a_run_of_two_processes_goes_on_with_any_number(processes, strategy, alone, tmp_path):
+@pytest.mark.parametrize(
+    ("begun", "processes", "strategy"),
+    [("ddp", 1, "auto"), ("ddp", 3, "ddp"), ("ddp", 3, "fsdp"), ("fsdp", 1, "auto"), ("fsdp", 2, "ddp"), ("fsdp", 3, "fsdp")],
+)
+def test_a_run_of_two_processes_goes_on_with_any_number(begun, processes, strategy, alone, tmp_path):
     folder = tmp_path / "run"
-    first = tunny("train", SAMPLE, "--output_dir", folder, *SHORT, "--engine.strategy=ddp", processes=2)
+    first = tunny("train", SAMPLE, "--output_dir", folder, *SHORT, f"--engine.strategy={begun}", processes=2)
     for line in first.stderr:
         if line.startswith("step 3/"):
             first.send_signal(signal.SIGTERM)

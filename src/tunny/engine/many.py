@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from tunny.engine.backend import SingleProcess
 from tunny.engine.group import World
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class DataParallel(SingleProcess):
@@ -56,6 +57,12 @@ class DataParallel(SingleProcess):
         found: list[Any] = [None] * self.world_size
         dist.all_gather_object(found, value)
         return found
+
+    def map(self, work: Callable[[Item], T], items: Sequence[Item]) -> Iterable[T]:
+        """Deal item i to rank i modulo the ranks. A rank that lacks one does the last again for nothing: a pass may need all ranks."""
+        turns = [range(at, at + self.world_size) for at in range(0, len(items), self.world_size)]
+        done = self.gather([work(items[min(turn[self.rank], len(items) - 1)]) for turn in turns])
+        return [done[at % self.world_size][at // self.world_size] for at in range(len(items))]
 
 
 class FullySharded(DataParallel):
