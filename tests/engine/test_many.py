@@ -1,8 +1,11 @@
-"""Backends of several processes: validation that they share."""
+"""Backends of several processes: validation that they share, parameters that nothing needs."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
+import torch
+from transformers import AutoModelForTokenClassification, BertConfig, LongformerConfig
 
 import tunny
 from tests.ranks import on_ranks
@@ -69,3 +72,35 @@ def test_validation_that_processes_share_finds_what_one_finds(strategy):
     assert over[1] == over[3] == 1  # one batch: both ranks go through the model
     assert all(0 <= more <= 2 for more in over)
     assert passes[0][2] > 5
+
+
+def learnt(strategy, idle):
+    """Take steps of two micro-batches, of which each rank has its share; return the weights and how many have no gradient."""
+    backend = choose_backend(EngineSettings(strategy=strategy, device="cpu"))
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 50}
+    made = LongformerConfig(**sizes, attention_window=[4, 4], max_position_embeddings=40, pad_token_id=0) if idle else BertConfig(**sizes)
+    model = backend.wrap(AutoModelForTokenClassification.from_config(made))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for step in range(3):
+        optimizer.zero_grad(set_to_none=True)
+        for number in range(backend.rank, 4, backend.world_size):
+            torch.manual_seed(4 * step + number)
+            ids = torch.arange(16).reshape(2, 8) + 3 * number
+            last = number + backend.world_size >= 4
+            with nullcontext() if last else backend.hold_sync(model):
+                model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.square().sum().backward()
+        backend.clip(optimizer, 1.0)
+        optimizer.step()
+    idle = [name for name, parameter in backend.bare(model).named_parameters() if parameter.grad is None]
+    return {name: backend.whole(value).clone() for name, value in backend.bare(model).state_dict().items()}, idle
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("idle", [True, False], ids=["longformer", "bert"])
+def test_parameters_that_no_answer_needs_are_left_alone(strategy, idle):
+    weights, unused = learnt("auto", idle)
+    assert len(unused) == (12 if idle else 0)  # query, key and value of the global attention of two layers
+    for found, none in on_ranks(2, learnt, strategy, idle):
+        assert none == unused
+        assert all(torch.allclose(value, weights[name], atol=1e-5) for name, value in found.items())
