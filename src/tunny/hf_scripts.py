@@ -62,15 +62,17 @@ def _run(told: Arguments, flags: Flags) -> None:
         wanted = {name: part for name, part in DO.items() if part == "train" or part in parts}
     if not wanted:
         raise ConfigError(f"nothing to do: give one or more of {', '.join(f'--{name}' for name in DO)}")
+    world = world_of(os.environ)
+    if world.size > 1 and "do_train" not in wanted:
+        raise ConfigError(f"{world.size} processes were started, and only --do_train is for several. Start one, without the launcher.")
     values = settings_of(told, parts, wanted)
     config = load_config(None, flags, values).settings
     folder, model = Path(config.output_dir), config.model.name
-    rank = world_of(os.environ).rank
     if "do_train" in wanted:
         train = _ready(told, config, folder)
         resolved = load_config(None, flags, values | _fitted(told, config))
         train(resolved)
-    if rank:
+    if world.rank:
         return
     if "do_train" in wanted:
         _put_at_top(folder)
