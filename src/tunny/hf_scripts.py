@@ -110,9 +110,10 @@ def settings_of(told: Arguments, parts: Mapping[str, str], wanted: Mapping[str, 
     """Return the settings, by dotted names, that a script's arguments ask for; raise ConfigError where they do not go together."""
     problems = [f"--{name}: needs {part} data. Give --{part}_file or --dataset_name." for name, part in wanted.items() if part not in parts]
     problems += [] if told["model_name_or_path"] else ["--model_name_or_path: expected a model: a folder, a Hub id, or embedded"]
-    rows, times, devices = told["per_device_train_batch_size"], told["gradient_accumulation_steps"], world_of(os.environ).size
+    rows, times = told["per_device_train_batch_size"], told["gradient_accumulation_steps"]
     found: dict[str, Any] = {"engine.precision": "fp16" if told["fp16"] else "bf16" if told["bf16"] else "fp32", **told.settings}
-    found |= {"data.train": parts.get("train"), "train.batch_size": rows * times * devices, "engine.micro_batch_limit": rows if times > 1 else None}
+    found |= {"data.train": parts.get("train"), "engine.micro_batch_limit": rows if times > 1 else None}
+    found["train.batch_size"] = rows * times * world_of(os.environ).size
     most = {"train": told["max_train_samples"], "validation": told["max_eval_samples"], "test": told["max_predict_samples"]}
     found["data.max_examples"] = 100 if told["debug"] is True else {part: number for part, number in most.items() if number} or None
     found["train.max_steps"] = told["max_steps"] if (told["max_steps"] or -1) > 0 else told.settings.get("train.max_steps")
