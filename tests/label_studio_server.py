@@ -124,12 +124,12 @@ class Client:
         return made
 
 
-def installed() -> Path:
-    """Return the program, installed first where it is absent."""
-    program = ENVIRONMENT / "bin" / "label-studio"
-    if not program.is_file() or not any(ENVIRONMENT.glob(f"lib/*/site-packages/label_studio-{VERSION}.dist-info")):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True, timeout=120)
-        command = [str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", f"label-studio=={VERSION}"]
+def installed(environment: Path, package: str, version: str) -> Path:
+    """Return the program that a package is named after, installed first where it is absent."""
+    program = environment / "bin" / package
+    if not program.is_file() or not any(environment.glob(f"lib/*/site-packages/{package.replace('-', '_')}-{version}.dist-info")):
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True, timeout=120)
+        command = [str(environment / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", f"{package}=={version}"]
         subprocess.run(command, check=True, timeout=1200)
     return program
 
@@ -137,7 +137,7 @@ def installed() -> Path:
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Client]:
     """Start a server whose files are all in a folder, yield its owner's client, end it; its last output is shown where something failed."""
-    program, port = installed(), free_port()
+    program, port = installed(ENVIRONMENT, "label-studio", VERSION), free_port()
     address = f"http://127.0.0.1:{port}"
     options = ["--no-browser", "--internal-host", "127.0.0.1", "--port", str(port), "--host", address]
     command = [sys.executable, "-c", WITH_PARENT, str(program), "start", *options]

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.label_studio_server import WITH_PARENT, end_group, free_port, last_lines
+from tests.label_studio_server import WITH_PARENT, end_group, free_port, installed, last_lines
 
 ENVIRONMENT = Path(__file__).parent.parent / ".venv-mlflow"
 VERSION = "3.17.2"
@@ -32,7 +32,7 @@ class Server:
         """Start it and wait until it answers."""
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         options += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--artifacts-destination", str(self.folder / "artifacts")]
-        command = [sys.executable, "-c", WITH_PARENT, str(installed()), "server", *options]
+        command = [sys.executable, "-c", WITH_PARENT, str(installed(ENVIRONMENT, "mlflow", VERSION)), "server", *options]
         environment = {"PATH": f"{ENVIRONMENT}/bin:{os.environ['PATH']}", "HOME": str(self.folder), "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -61,16 +61,6 @@ class Server:
         if self._process is not None and self._process.poll() is None:
             self.send(signal.SIGCONT)
             end_group(self._process)
-
-
-def installed() -> Path:
-    """Return the program, installed first where it is absent."""
-    program = ENVIRONMENT / "bin" / "mlflow"
-    if not program.is_file() or not any(ENVIRONMENT.glob(f"lib/*/site-packages/mlflow-{VERSION}.dist-info")):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True, timeout=120)
-        command = [str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", f"mlflow=={VERSION}"]
-        subprocess.run(command, check=True, timeout=1200)
-    return program
 
 
 @contextlib.contextmanager

@@ -106,6 +106,10 @@ def test_check_of_a_config_says_what_a_training_would_cost(tmp_path, tunny, tiny
     path = written(tmp_path, "train.csv", TWEETS)
     config = {"task": "classify", "data": {"train": str(path)}, "model": {"name": str(tiny_bert)}, "output_dir": str(tmp_path / "run")}
     written(tmp_path, "config.yaml", yaml.safe_dump(config))
+    refused = tunny("check", tmp_path / "config.yaml", "--out", tmp_path / "out")  # as the training is
+    assert (refused.returncode, (tmp_path / "out").exists()) == (2, False)
+    assert "encode.max_tokens is 256, but this model takes at most 130 tokens" in refused.stderr
+    written(tmp_path, "config.yaml", yaml.safe_dump({**config, "encode": {"max_tokens": 130}}))
     done = tunny("check", tmp_path / "config.yaml", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     training = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))["training"]

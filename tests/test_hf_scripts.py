@@ -252,20 +252,14 @@ def test_arguments_without_effect_are_said(capsys):
     assert capsys.readouterr().err == "--dataloader_pin_memory: has no effect: how batches are made and gathered changes no number\n"
 
 
+def learning(model: Path, out: str) -> list[object]:
+    """Return the command that trains a model on `data`."""
+    return ["run-ner", "--model_name_or_path", model, "--do_train", "--train_file", "train.json", "--output_dir", out]
+
+
 def test_an_output_folder_with_a_run_is_refused_resumed_or_replaced(run, folder, tiny_bert):
     data(folder)
-    start = [
-        "run-ner",
-        "--model_name_or_path",
-        tiny_bert,
-        "--do_train",
-        "--train_file",
-        "train.json",
-        "--output_dir",
-        "out",
-        "--max_steps",
-        "1",
-    ]
+    start = [*learning(tiny_bert, "out"), "--max_steps", "1"]
     assert run(*start)[0] == 0
     (folder / "out" / "predictions.txt").write_text("old")
     assert refused(run(*start))[-1] == (
@@ -287,17 +281,7 @@ def test_an_output_folder_with_a_run_is_refused_resumed_or_replaced(run, folder,
 def test_a_model_or_a_text_that_is_no_run_of_ours_is_not_replaced(run, folder, tiny_bert):
     data(folder)
     (folder / "README.md").write_text("mine")
-    start = [
-        "run-ner",
-        "--model_name_or_path",
-        tiny_bert,
-        "--do_train",
-        "--train_file",
-        "train.json",
-        "--output_dir",
-        ".",
-        "--overwrite_output_dir",
-    ]
+    start = [*learning(tiny_bert, "."), "--overwrite_output_dir"]
     assert refused(run(*start))[-1] == ".: holds README.md, which the model would replace. Choose another --output_dir."
     assert (folder / "README.md").read_text() == "mine"
 
@@ -319,7 +303,7 @@ def test_parts_of_speech_have_sorted_labels_and_accuracy_alone(run, folder, tiny
 
 def test_the_model_at_the_top_of_the_folder_is_the_one_in_it(run, folder, tiny_bert):
     data(folder)
-    start = ["run-ner", "--model_name_or_path", tiny_bert, "--do_train", "--train_file", "train.json", "--output_dir", "out", "--max_steps"]
+    start = [*learning(tiny_bert, "out"), "--max_steps"]
     run(*start, "1")
     run(*start, "2", "--overwrite_output_dir")
     inside = sorted((folder / "out" / "model").iterdir())

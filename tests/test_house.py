@@ -23,11 +23,11 @@ SOURCE = ROOT / "src" / "tunny"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = {
     "core": 0, "samples": 0, "data": 1, "metrics": 1, "engine": 2, "tasks": 3, "training": 4, "evaluation": 4, "ship": 5,
-    "config": 6, "run": 6, "seeds": 6, "review": 6, "file_commands": 6, "model_commands": 6, "api": 6,
+    "config": 6, "run": 6, "texts": 6, "own": 6, "seeds": 6, "review": 6, "file_commands": 6, "model_commands": 6, "api": 6,
     "hf_arguments": 6, "hf_scripts": 6, "cli": 7, "__init__": 7, "__main__": 7,
 }  # fmt: skip
 ONE_ROOM = [
-    {"config", "run", "seeds", "review", "file_commands", "model_commands", "api", "hf_arguments", "hf_scripts"},
+    {"config", "run", "texts", "own", "seeds", "review", "file_commands", "model_commands", "api", "hf_arguments", "hf_scripts"},
     {"cli", "__init__", "__main__"},
 ]  # files at the top that stand on one floor together
 HEAVY = {"torch", "transformers"}

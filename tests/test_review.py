@@ -112,9 +112,9 @@ def test_every_row_is_answered_by_a_model_that_saw_no_row_of_its_document(folded
     learnt = []
     answer = review._answers
 
-    def noting(resolved, prepared):
-        learnt.append({example.text for example in prepared.dataset.splits["train"].examples})
-        return answer(resolved, prepared)
+    def noting(texts):
+        learnt.append({example.text for example in texts.dataset.splits["train"].examples})
+        return answer(texts)
 
     monkeypatch.setattr(review, "_answers", noting)
     examples = [example for split in dataset.splits.values() for example in split.examples]
@@ -169,6 +169,21 @@ def test_a_label_that_the_model_does_not_know_is_refused_with_a_guess(tagger, re
     path = written(tmp_path, "other.conll", "Nobody\tB-PERS\nlaughed\tO\n")
     said = refused(path, "--with-model", tagger.model)
     assert "does not know the label 'PERS' (LOC, PER); did you mean 'PER'?" in said
+
+
+def test_all_labels_that_the_model_does_not_know_are_told_at_once(tagger, said, tmp_path):
+    path = written(tmp_path, "other.conll", "Nobody\tB-PERS\nlaughed\tO\nin\tO\nRome\tB-TOWN\n")
+    told = [line for line in said(2, path, "--with-model", tagger.model).splitlines() if line.startswith("error: ")]
+    assert told == [
+        "error: data: the model does not know the label 'PERS' (LOC, PER); did you mean 'PER'?",
+        "error: data: the model does not know the label 'TOWN' (LOC, PER). Try --folds.",
+    ]
+
+
+def test_windows_are_those_of_the_model_that_is_asked(doubtful, tagger, check, tmp_path):
+    check(doubtful, "--with-model", tagger.model)
+    windows = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))["windows"]
+    assert [row["size"] for row in windows if row["chosen"]] == [64]
 
 
 def test_fewer_than_two_folds_are_refused(folded, refused):

@@ -182,6 +182,18 @@ def test_an_evaluation_folder_that_cannot_be_written_is_an_error_in_words(tmp_pa
         tunny.evaluate(trained("ner").model, trained("ner").validation, tmp_path / "file" / "out")
 
 
+def test_the_score_of_each_of_a_few_files_is_said(tmp_path, capsys):
+    run = trained("ner", epochs=30)
+    wrong = write(tmp_path / "wrong.conll", "Marie\tB-LOC\nCurie\tI-LOC\nlaughed\tO\n")
+    tunny.evaluate(run.model, [str(run.validation), str(wrong)], tmp_path / "out")
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if line.startswith("  ") and "examples)" in line] == [
+        "  validation.conll: f1 1.0000 (15 examples)", "  wrong.conll: f1 0.0000 (1 examples)",
+    ]  # fmt: skip
+    tunny.evaluate(run.model, run.validation, tmp_path / "out")
+    assert "examples)" not in capsys.readouterr().err
+
+
 def test_an_evaluation_never_replaces_what_it_did_not_write(tmp_path):
     (tmp_path / "mine").mkdir()
     write(tmp_path / "mine" / "notes.txt", "keep me")

@@ -23,16 +23,19 @@ def train(
 
 
 def evaluate(
-    model: str | Path, data: str | Path | Sequence[str], out: str | Path, *, layout: str | None = None, **columns: Any
-) -> dict[str, float | None]:
+    model: str | Path, data: str | Path | Sequence[str], out: str | Path, *, layout: str | None = None, task: str | type | None = None,
+    **columns: Any,
+) -> dict[str, float | None]:  # fmt: skip
     """Score a model folder on labelled data as `tunny evaluate` does and return the metrics; `columns` are `data.*` settings."""
     files = [str(data)] if isinstance(data, (str, Path)) else [str(file) for file in data]
-    return model_commands.evaluate(str(model), files, str(out), load_file_settings((), columns), layout).metrics
+    return model_commands.evaluate(str(model), files, str(out), load_file_settings(_task(task), columns, own=True), layout)
 
 
-def predict(model: str | Path, source: str | Path, out: str | Path, *, to: str | None = None, **columns: Any) -> int:
+def predict(
+    model: str | Path, source: str | Path, out: str | Path, *, to: str | None = None, task: str | type | None = None, **columns: Any
+) -> int:  # fmt: skip
     """Label a file as `tunny predict` does and return the number of predictions; `columns` are `data.*` settings."""
-    return model_commands.predict(str(model), str(source), str(out), to, load_file_settings((), columns))
+    return model_commands.predict(str(model), str(source), str(out), to, load_file_settings(_task(task), columns, own=True))
 
 
 def push(model: str | Path, repo: str, *, public: bool = False, update: bool = False) -> str:
@@ -43,7 +46,22 @@ def push(model: str | Path, repo: str, *, public: bool = False, update: bool = F
 def _resolved(config: str | Path | Mapping[str, Any] | Config) -> Resolved[Config]:
     if isinstance(config, (str, Path)):
         return load_config(config)
-    return load_config(values=config.model_dump() if isinstance(config, Config) else config)
+    values = config.model_dump() if isinstance(config, Config) else dict(config)
+    task = values.get("task")
+    if isinstance(task, type):
+        values["task"] = _name(task)
+    elif isinstance(task, Mapping) and isinstance(task.get("kind"), type):
+        values["task"] = {**task, "kind": _name(task["kind"])}
+    return load_config(values=values)
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _task(kind: str | type | None) -> list[tuple[str, str | None]]:
+    """Return the flag of a task, none where it is not named."""
+    return [] if kind is None else [("task", kind if isinstance(kind, str) else _name(kind))]
 
 
 def _load_pyfunc(path: str) -> "_Texts":

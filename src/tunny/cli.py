@@ -88,7 +88,7 @@ def evaluate(
     """Score a model folder on labelled data."""
     from tunny import config, model_commands
 
-    model_commands.evaluate(model, data, out, config.load_file_settings(_flags), layout)
+    model_commands.evaluate(model, data, out, config.load_file_settings(_flags, own=True), layout)
 
 
 @app.command()
@@ -103,7 +103,7 @@ def predict(
     """Label texts with a trained model."""
     from tunny import config, model_commands
 
-    model_commands.predict(model, source, out, to, config.load_file_settings(_flags))
+    model_commands.predict(model, source, out, to, config.load_file_settings(_flags, own=True))
 
 
 @app.command()
@@ -211,7 +211,7 @@ def check(
     from tunny import config, file_commands
 
     is_config = len(files) == 1 and Path(files[0]).suffix.lower() in (".yaml", ".yml")
-    given = config.load_config(files[0], _flags) if is_config else config.load_file_settings(_flags)
+    given = config.load_config(files[0], _flags, own=False) if is_config else config.load_file_settings(_flags)
     file_commands.check(files, given, out, strict=strict, fix=fix, with_model=with_model, folds=folds, review=review)
 
 
@@ -260,17 +260,19 @@ def show_config(
     schema: Annotated[bool, typer.Option("--schema", help="print the JSON schema, for editors")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="print docs/config.md")] = False,
 ) -> None:
-    """List every setting with its type, default and meaning; with a file, print the resolved config."""
+    """List every setting with its type, default and meaning; with a file, print the resolved config, or its schema or page."""
     import json
 
     from tunny import config as settings
 
+    resolved = settings.load_config(config, _flags) if config is not None or _flags else None
+    tree = settings.Config if resolved is None else type(resolved.settings)
     if schema:
-        print(json.dumps(settings.settings_schema(), indent=2))
+        print(json.dumps(settings.settings_schema(tree), indent=2))
     elif markdown:
-        sys.stdout.write(settings.settings_markdown())
-    elif config is not None or _flags:
-        sys.stdout.write(settings.saved_yaml(settings.load_config(config, _flags)))
+        sys.stdout.write(settings.settings_markdown(tree))
+    elif resolved is not None:
+        sys.stdout.write(settings.saved_yaml(resolved))
     else:
         for name, kind, default, meaning in settings.settings_table():
             print(f"--{name}  ({kind}, default {default})\n    {meaning}")

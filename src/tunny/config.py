@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from tunny.core import settings as layers
 from tunny.core.errors import ConfigError
@@ -14,7 +14,7 @@ from tunny.core.settings import Layer, Resolved, Settings
 from tunny.data.find import HUB, split_files
 from tunny.data.settings import UNLABELLED, DataSettings, EncodeSettings, resolve_path, split_paths
 from tunny.engine.settings import EngineSettings
-from tunny.tasks.settings import DistillSettings, ModelSettings, TaskSettings
+from tunny.tasks.settings import DistillSettings, ModelSettings, TaskSettings, is_own
 from tunny.training.settings import CheckpointSettings, TrackSettings, TrainSettings
 
 
@@ -69,12 +69,34 @@ class FileSettings(Settings):
     engine: EngineSettings = EngineSettings()
 
 
+M = TypeVar("M", Config, FileSettings)
+
+
+def _with_own_task(tree: type[M], given: Sequence[Layer], allowed: bool) -> type[M]:
+    """Return the tree with the settings of a user's task in it, where the layers name one: they are checked as ours are."""
+    kinds = [
+        value.get("kind") if isinstance(value, dict) else value
+        for layer in given for key, value in layer.values.items() if key == "task.kind" or (key == "task" and value is not None)
+    ]  # fmt: skip
+    kind = next((kind for kind in reversed(kinds) if kind is not None), None)
+    if not (isinstance(kind, str) and is_own(kind)):
+        return tree
+    if not allowed:
+        raise ConfigError(f"task.kind: {kind} is a task of your own; only train, prepare, evaluate and predict take one")
+    from tunny.tasks.own import settings_of  # torch, which other configs need not load
+
+    section: Any = settings_of(kind, whole=tree is Config)
+    wanted: Any = (section, ...) if tree is Config else (section | None, None)
+    return create_model(tree.__name__, __base__=tree, task=wanted)
+
+
 def load_config(
-    path: str | Path | None = None, flags: Sequence[tuple[str, str | None]] = (), values: Mapping[str, Any] | None = None
-) -> Resolved[Config]:
+    path: str | Path | None = None, flags: Sequence[tuple[str, str | None]] = (), values: Mapping[str, Any] | None = None, *,
+    own: bool = True,
+) -> Resolved[Config]:  # fmt: skip
     """Return the resolved settings; raise ConfigError naming every problem with its place.
 
-    `flags` are (name, value) pairs of the command line, `values` a nested mapping given in Python.
+    `flags` are (name, value) pairs of the command line, `values` a nested mapping given in Python; `own`: whether a user's task may be named.
     """
     flags = list(flags)
     named = [value for key, value in flags if key == "config_path"]
@@ -93,7 +115,7 @@ def load_config(
     given.append(layers.environment_layer(variables))
     given.append(layers.flag_layer([(key, value) for key, value in flags if key not in ("config_path", "params")]))
     given += [layers.params_layer(value or "") for value in params]
-    resolved = layers.resolve(Config, given, SHORTHANDS, variables)
+    resolved = layers.resolve(_with_own_task(Config, given, own), given, SHORTHANDS, variables)
     beside = None if path is None else Path(path) if Path(path).is_dir() else Path(path).parent
     return _with_student(_with_paths(resolved, beside))
 
@@ -157,6 +179,12 @@ def all_files(config: Config) -> dict[str, list[str]]:
     return split_files(config.data) | ({UNLABELLED: texts[""]} if texts else {})
 
 
+def require_data(config: Config) -> None:
+    """Raise ConfigError where there is nothing to learn from."""
+    if config.data.train is None:
+        raise ConfigError("settings: 'data.train' is required; give --data.train FILE or set it in the config")
+
+
 def require_validation(config: Config) -> None:
     """Raise ConfigError for each setting that asks something of validation data where there is none."""
     asking = ("early_stopping_patience", "metric_for_best", "evaluate_every_steps")
@@ -166,8 +194,10 @@ def require_validation(config: Config) -> None:
         raise ConfigError("\n".join(f"train.{name}: {what}" for name in asked))
 
 
-def load_file_settings(flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None) -> FileSettings:
-    """Return the settings of a command on files, from Python's `columns`, environment and flags."""
+def load_file_settings(
+    flags: Sequence[tuple[str, str | None]] = (), columns: Mapping[str, Any] | None = None, *, own: bool = False
+) -> FileSettings:
+    """Return the settings of a command on files, from Python's `columns`, environment and flags; `own` where it takes a user's task."""
     variables = layers.read_environment(Path())
     environment = layers.environment_layer(
         {name: value for name, value in variables.items() if name.startswith(("TUNNY__DATA__", "TUNNY__ENGINE__"))}
@@ -175,15 +205,15 @@ def load_file_settings(flags: Sequence[tuple[str, str | None]] = (), columns: Ma
     python = Layer({"data": dict(columns or {})}, {"data": "arguments"})
     params = [layers.params_layer(value or "") for key, value in flags if key == "params"]
     given = [python, environment, layers.flag_layer([flag for flag in flags if flag[0] != "params"]), *params]
-    found = layers.resolve(FileSettings, given, SHORTHANDS, variables).settings
+    found = layers.resolve(_with_own_task(FileSettings, given, own), given, SHORTHANDS, variables).settings
     if isinstance(found.data.max_examples, dict):
         raise ConfigError("data.max_examples: expected a number; a mapping is for the splits of a training")
     return found
 
 
-def settings_table() -> list[tuple[str, str, str, str]]:
+def settings_table(tree: type[Config] = Config) -> list[tuple[str, str, str, str]]:
     """Return (name, type, default, meaning) of every setting."""
-    return list(describe(Config))
+    return list(describe(tree))
 
 
 def suggest_flag(option: str) -> str:
@@ -191,9 +221,9 @@ def suggest_flag(option: str) -> str:
     return nearest(option.lstrip("-"), Config)
 
 
-def settings_schema() -> dict[str, Any]:
+def settings_schema(tree: type[Config] = Config) -> dict[str, Any]:
     """Return the JSON schema of a config file, its short forms included."""
-    schema = Config.model_json_schema()
+    schema = tree.model_json_schema()
     kinds = [kind for model in models_in(TaskSettings) for kind in get_args(model.model_fields["kind"].annotation)]
     trackers = {"anyOf": [{"enum": list(TrackSettings.model_fields)}, {"type": "string", "pattern": ":"}]}
     short: dict[str, list[Any]] = {"task": [{"enum": kinds}], "track": [trackers, {"type": "array", "items": trackers}]}
@@ -202,9 +232,9 @@ def settings_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def settings_markdown() -> str:
-    """Return docs/config.md."""
-    return render("settings.md", {"settings": settings_table()})
+def settings_markdown(tree: type[Config] = Config) -> str:
+    """Return docs/config.md, or the same of a config with a task of one's own."""
+    return render("settings.md", {"settings": settings_table(tree)})
 
 
 def changed_settings(resolved: Resolved[Config]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tunny.core.signals import watch_signals
 from tunny.data.audit import Audit
 from tunny.data.check import check as find_everything
 from tunny.data.check import lines
-from tunny.data.encode import Encoder
+from tunny.data.encode import Encoder, check_window
 from tunny.data.example import Example, Origin
 from tunny.data.find import HUB, find_files, require_other_file, split_files
 from tunny.data.labels import given_names
@@ -134,7 +134,7 @@ def check(
         found = {name: _sources(some, settings[name], kind) for name, some in paths.items()}
         dataset = read_splits(paths, settings, kind, seed=seed)
         doubts, doubted = _doubts(dataset, given, predictor, folds) if predictor or folds else ([], None)
-        loaded, encoder, problem = _tokenizer(given)
+        loaded, encoder, problem = _tokenizer(given, predictor)
         findings = find_everything(dataset.splits, kind, encoder, dataset.read, doubted)
         findings["all"] = dataset.audit.to_json()
         if isinstance(given, Resolved):
@@ -215,15 +215,21 @@ def _roles(files: Sequence[str], settings: DataSettings) -> dict[str, list[str]]
     return {name: found[name] for name in SPLITS if name in found}
 
 
-def _tokenizer(given: FileSettings | Resolved[Config]) -> tuple[Any, Encoder | None, str]:
-    """Return the tokenizer that a training would use and its encoder; where they are not to be had, None and the reason, said."""
+def _tokenizer(given: FileSettings | Resolved[Config], predictor: Any) -> tuple[Any, Encoder | None, str]:
+    """Return the tokenizer that a training would use and its encoder, for files alone the encoder of a model that is given; where
+    they are not to be had, None and the reason, said.
+    """
     from tunny.tasks.model import load_tokenizer
     from tunny.tasks.settings import ModelSettings
 
     settings = given.settings if isinstance(given, Resolved) else None
+    if predictor is not None and settings is None:
+        return None, predictor.encoder, ""
     try:
         loaded = load_tokenizer(settings.model if settings else ModelSettings(), weights=False)
-        return loaded, Encoder(loaded.tokenizer.backend_tokenizer, settings.encode if settings else EncodeSettings()), ""
+        encode = settings.encode if settings else EncodeSettings()
+        check_window(encode.max_tokens, loaded.padding.positions)
+        return loaded, Encoder(loaded.tokenizer.backend_tokenizer, encode), ""
     except ModelError as error:
         say(f"lengths are given in words, not tokens: {error}")
         return None, None, str(error)

@@ -31,22 +31,25 @@ from tunny.evaluation.folder import About, evaluate_to, require_own, say_scores
 from tunny.evaluation.layouts import check_layout
 from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
-from tunny.evaluation.score import Scores, score
+from tunny.evaluation.score import score
 from tunny.ship.bench import TOGETHER, measure
-from tunny.ship.folder import VARIANTS, write_facts
+from tunny.ship.folder import VARIANTS, own_kind, write_facts
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.model import locate
 
 SAMPLE = Path(__file__).parent / "samples" / "ferry" / "validation.csv"
 
 
-def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout: str | None = None) -> Scores:
-    """Score a model folder on labelled data and write an evaluation folder (`tunny evaluate`)."""
+def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout: str | None = None) -> dict[str, float | None]:
+    """Score a model folder on labelled data, write an evaluation folder and return the metrics (`tunny evaluate`)."""
     folder = Path(out).absolute()
     require_own(folder)
     for pattern in data:
         find_files(pattern)
     with watch_signals():
+        if own_kind(model):
+            metrics: dict[str, float | None] = _own().evaluate(model, data, folder, given)
+            return metrics
         predictor = load(model, engine=given.engine, task=given.task)
         check_layout(layout, predictor.task.labels.kind)
         settings = predictor.reading(given.data)
@@ -57,7 +60,14 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
         )  # fmt: skip
         scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), about)
         say_scores("evaluation", scores, Path(out) / "report.html")
-        return scores
+        return scores.metrics
+
+
+def _own() -> Any:
+    """Return the module of users' tasks, which needs torch."""
+    from tunny import own
+
+    return own
 
 
 def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> Split:
@@ -81,6 +91,8 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
     with watch_signals(), _as_file(source) as path:
         find_files(path)
         require_other_file(out, path)
+        if own_kind(model):
+            return int(_own().predict(model, path, out, given))
         predictor = load(model, engine=given.engine, task=given.task)
         audit = Audit()
         settings = predictor.reading(given.data)

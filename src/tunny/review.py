@@ -30,13 +30,14 @@ from tunny.engine.compute import TorchModel
 from tunny.engine.precision import choose_precision
 from tunny.evaluation.doubts import WHATS, Doubt, rank
 from tunny.evaluation.predict import encoded_chunks, predict
-from tunny.run import Prepared, make_job
 from tunny.ship.predictor import Predictor
 from tunny.tasks.base import Answer
 from tunny.tasks.model import load_tokenizer, make_task
+from tunny.texts import Texts
 from tunny.training.checkpoint import Checkpoints
 from tunny.training.loop import fit
 from tunny.training.settings import TrackSettings
+from tunny.training.trackers.together import make_trackers
 
 LISTED = 200  # doubts that findings name; their counts go on
 
@@ -45,13 +46,12 @@ def model_doubts(predictor: Predictor, dataset: Dataset) -> list[Doubt]:
     """Return the doubts of a model about all examples; raise DataError for a label that it does not know."""
     labels = predictor.task.labels
     known = labels.in_data
-    for name, split in dataset.splits.items():
-        for label in split.label_counts:
-            if label not in known and labels.kind != "regress":
-                near = did_you_mean(label, known)
-                raise DataError(
-                    f"{'' if name == 'data' else f'{name} '}data: the model does not know the label {label!r} ({', '.join(known)}){near}. Try --folds."
-                )
+    told = [
+        f"{f'{name} data'.removeprefix('data ')}: the model does not know the label {label!r} ({', '.join(known)}){did_you_mean(label, known) or '.'}"
+        for name, split in dataset.splits.items() for label in split.label_counts if label not in known
+    ]  # fmt: skip
+    if told:
+        raise DataError("\n".join(told) + " Try --folds.")
     examples = chain.from_iterable(split.examples for split in dataset.splits.values())
     answered = progress(predictor.answers(examples), "answering", unit="examples")
     return rank(((row, *pair) for row, pair in enumerate(answered)), labels)
@@ -78,22 +78,22 @@ def fold_answers(resolved: Resolved[Config], dataset: Dataset, folds: int) -> It
         inside = fold_of == fold
         say(f"fold {fold + 1} of {folds}: a model learns from {(~inside).sum():,} examples and answers the {inside.sum():,} others")
         parts = {"train": part_of(dataset.splits, ~inside, "train"), "fold": part_of(dataset.splits, inside, "fold")}
-        prepared = Prepared(encode_splits(replace(dataset, splits=parts), encoder), loaded, encoder)
-        answered = _answers(resolved, prepared)
+        answered = _answers(Texts(resolved, encode_splits(replace(dataset, splits=parts), encoder), loaded, encoder))
         yield from ((row, *pair) for row, pair in zip(np.flatnonzero(inside).tolist(), answered, strict=True))
 
 
-def _answers(resolved: Resolved[Config], prepared: Prepared) -> Iterator[tuple[Example, Answer]]:
+def _answers(texts: Texts) -> Iterator[tuple[Example, Answer]]:
     """Train on one part and yield the examples of the other with their answers; nothing of the training stays."""
-    engine = resolved.settings.engine
+    config = texts.resolved.settings
+    engine = config.engine
     backend = choose_backend(engine)
     precision = choose_precision(engine.precision, backend.device)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=cache_folder()) as name:
-        checkpoints = Checkpoints(Path(name) / "checkpoints", 1, "")
-        job = make_job(Path(name), resolved, prepared, backend, precision, checkpoints, StopRequest())  # a signal ends it at once
+        checkpoints, trackers = Checkpoints(Path(name) / "checkpoints", 1, ""), make_trackers(config.track, Path(name), config.name)
+        job = texts.job(Path(name), backend, precision, checkpoints, trackers, StopRequest())  # a signal ends it at once
         fit(replace(job, publish=None))
-    task = make_task(resolved.settings.task, prepared.dataset.labels, prepared.loaded.padding)
-    yield from predict(TorchModel(job.model, job.work.compute), task, encoded_chunks(prepared.dataset.splits["fold"]))
+    task = make_task(config.task, texts.dataset.labels, texts.loaded.padding)
+    yield from predict(TorchModel(job.model, job.work.compute), task, encoded_chunks(texts.dataset.splits["fold"]))
 
 
 def described(doubts: Sequence[Doubt], splits: Mapping[str, Split], by: str) -> dict[str, Any]:
@@ -102,8 +102,8 @@ def described(doubts: Sequence[Doubt], splits: Mapping[str, Split], by: str) -> 
     listed: dict[str, list[dict[str, Any]]] = {what: [] for what in WHATS}
     for number, doubt in enumerate(doubts[:LISTED], 1):
         example = doubt.example
-        place = {**rows.place(doubt.row, *(example.origin or (-1, 0))), "text": excerpt(whole(example.text, example.text_b), doubt.start)}
-        place["label"] = excerpt(f"{doubt.gold} → {doubt.answer}")
+        place = rows.place(doubt.row, *(example.origin or (-1, 0)), example.place)
+        place |= {"text": excerpt(whole(example.text, example.text_b), doubt.start), "label": excerpt(f"{doubt.gold} → {doubt.answer}")}
         form = excerpt(example.text[doubt.start : doubt.end])
         listed[doubt.what].append({"what": form, "counts": {}, "rank": number, "score": doubt.score, "places": [place]})
     number_of = {what: sum(doubt.what == what for doubt in doubts) for what in WHATS}

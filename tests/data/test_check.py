@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import settings as examined
 from hypothesis import strategies as st
 
-from tests.data.checking import checked, entities, said
+from tests.data.checking import checked, entities, places, said
+from tests.data.readers.label_studio_made import choice
 from tests.data.reading import written
 from tests.tiny import make_tokenizer
 from tunny.data.check import check, lines
@@ -182,3 +183,14 @@ def test_real_entities_are_checked(shared_data):
         "train": (3394, 1975), "validation": (1009, 836),
     }  # fmt: skip
     assert "2 texts with invisible characters in words" in said(found, "note")
+
+
+@pytest.mark.parametrize(("records", "expected"), [
+    ([{"text": "the same", "label": name} for name in "ab"], ["train.json:record 1", "train.json:record 2"]),
+    ([{"id": 70 + at, "data": {"text": "the same"}, "annotations": [{"result": [choice(name)]}]} for at, name in enumerate("ab")],
+     ["train.json:task 70", "train.json:task 71"]),
+])  # fmt: skip
+def test_places_in_a_list_are_not_given_as_lines(tmp_path, records, expected):
+    path = str(written(tmp_path, "train.json", json.dumps(records, indent=1)))
+    found = check(read_splits({"train": [path]}, {"train": DataSettings()}, "classify").splits, "classify")
+    assert places(found["conflicts"]["listed"][0]) == expected

@@ -46,6 +46,7 @@ BAD = {  # file, content, kind, settings, what the message says
     "a span without a label": ("a.jsonl", '{"text": "Oslo", "spans": [{"start": 0, "end": 4}]}\n', "ner", {}, "a.jsonl:1: expected a span with whole numbers start and end and a label"),
     "a row without spans": ("a.jsonl", '{"text": "Oslo", "spans": []}\n{"text": "Rome"}\n', "ner", {}, "a.jsonl:2: no label; every row needs one here"),
     "a row without label": ("a.csv", "text,label\nfine,x\nfine,\n", "classify", {}, "a.csv:3: no label; every row needs one here"),
+    "a record of a list": ("a.json", '[{"text": "fine", "label": "x"},\n\n{"text": "fair"}]', "classify", {}, "a.json:record 2: no label; every row needs one here"),
     "no column for the label": ("a.csv", "text,note\nfine,x\n", "classify", {}, "a.csv: no column for the label; there are: text, note. Set data.label."),
     "a column that is not there": ("a.csv", "text,grade\nfine,x\n", "classify", {"label": "grad"}, "a.csv: no column 'grad' (data.label); there are: text, grade; did you mean 'grade'?"),
     "NaN as a score": ("a.csv", "text,score\nfine,nan\n", "regress", {}, "a.csv:2: expected a finite score, found 'nan'"),
@@ -65,6 +66,12 @@ BAD = {  # file, content, kind, settings, what the message says
     "json without a list": ("a.json", "12", "classify", {}, "a.json:1: expected a list of objects, found 12"),
     "a file that is no parquet": ("a.parquet", "PAR1 or not", "classify", {}, "a.parquet: not a readable Parquet file"),
     "plain text": ("a.txt", "Anna came.\n", "ner", {}, "a.txt: plain text has no labels, and labels are needed here"),
+    "texts alone": ("a.txt", "Anna came.\n", "ner", {}, "or each text spans; labels of texts are for classify, multilabel and regress, texts alone for tunny predict."),
+    "texts with labels for entities": ("a.csv", "text,label\nfine,sea\n", "ner", {}, "a.csv:2: expected spans as a list, found 'sea'; labels of whole texts are for classify"),
+    "texts with classes for entities": ("a.csv", "text,category\nfine,sea\n", "ner", {}, "Set data.tags or data.label. Each token needs a tag here, or each text spans; labels of texts are for classify"),
+    "words with tags for classes": ("a.conll", CONLL, "classify", {}, "a.conll:1: no label; every row needs one here, and its words have only tags or spans, which are for ner"),
+    "entities for classes": ("a.jsonl", '{"text": "Oslo", "spans": [[0, 4, "LOC"]]}\n', "classify", {}, "Set data.label. Each text needs a label here; tokens with tags and texts with spans are for ner"),
+    "a named column that gold labels lack": ("a.csv", "text,note\nfine,x\n", "classify", {"label": "grade"}, "no column 'grade' (data.label); there are: text, note. Name one in data.label. Each text needs a label here"),
 }  # fmt: skip
 
 

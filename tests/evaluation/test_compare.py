@@ -65,6 +65,15 @@ def test_two_trainings_are_compared_with_their_settings_on_a_page(tmp_path, caps
     assert "Became right" in page
 
 
+def test_what_is_counted_is_said_and_paths_are_those_of_the_current_folder(monkeypatch):
+    first, second = trained("ner", epochs=1), trained("ner", epochs=4)
+    monkeypatch.chdir(first.folder.parent)
+    said = lines(compare_all([find_evaluation("run"), find_evaluation(str(second.folder))]))
+    assert said[0] == "ner on validation.conll: 15 examples; differences from run"
+    assert f"setting data.train: train.conll -> {second.folder.parent}/train.conll" in said
+    assert sum(line.endswith("(right is one with all its labels and no others)") for line in said) == 1
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path):
     ner, classify = trained("ner"), trained("classify")
     found = find_evaluation(str(ner.folder))

@@ -39,9 +39,9 @@ def test_errors_are_listed_the_surest_first_and_no_more_than_are_kept(monkeypatc
     monkeypatch.setattr(examine, "LISTED", 3)
     seen = Examination(NAMES, ["a.conll"])
     for number in range(10):
-        seen.look(*answered(TEXT, [], [(0, 3, "PER", number / 10)], origin=Origin(0, number)))
+        seen.look(*answered(TEXT, [], [(0, 3, "PER", number / 10)], origin=Origin(0, number), place=f"task {number}" * (number < 9)))
     assert [error["score"] for error in seen.listed()] == [0.9, 0.8, 0.7]
-    assert seen.listed()[0]["where"] == "a.conll:9"
+    assert [error["where"] for error in seen.listed()] == ["a.conll:9", "a.conll:task 8", "a.conll:task 7"]
     assert seen.errors == {"spurious": 10}
 
 

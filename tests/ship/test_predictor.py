@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import tunny
 from tests.trained import trained
-from tunny.core.errors import ModelError
+from tunny.core.errors import DataError, ModelError
 
 ODD = [
     "",
@@ -121,6 +121,23 @@ def test_the_answer_for_a_long_text_is_the_mean_of_its_windows_logits():
 def test_a_folder_that_is_not_there_is_refused():
     with pytest.raises(ModelError, match="no such model folder"):
         tunny.load("./no/such/folder")
+
+
+def test_the_folder_of_a_run_is_refused_and_its_model_named():
+    run = trained("ner", epochs=30).folder
+    with pytest.raises(ModelError, match=rf"{run}: expected a model folder, found a run\. Did you mean {run}/model\?"):
+        tunny.load(run)
+
+
+@pytest.mark.parametrize("texts", [["fine", "Os\ud83dlo"], ["fine", "\ude00"]])
+def test_half_a_surrogate_pair_is_refused_by_its_text(tagger, texts):
+    with pytest.raises(DataError, match=r"text 1 of those given, from 0: holds '\\ud[8e][30][d0]', half of a surrogate pair"):
+        tagger.predict(texts)
+
+
+def test_half_a_surrogate_pair_in_a_second_text_is_refused():
+    with pytest.raises(DataError, match="text 0 of those given"):
+        tunny.load(trained("pair").model).predict([("herring", "\ud83d cod")])
 
 
 def test_the_precision_is_that_of_the_training(capsys):

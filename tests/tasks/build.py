@@ -15,6 +15,8 @@ from tunny.tasks.token import TokenTask
 
 PADDING = Padding(0, True)
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+TEXTS = ("Herring and cod were sold", "Nobody knows why", "The wind from the north left in 1954")
+CLASSES = ("sea", "land", "trade")
 
 
 def token_task(kind: str = "ner", names: Sequence[str] = TAGS, **settings: object) -> TokenTask:
@@ -33,3 +35,14 @@ def windows_of(task, tokenizer, examples: Sequence[Example], max_tokens: int = 6
 def columns_of(task, tokenizer, examples: Sequence[Example], max_tokens: int = 64, stride: int = 16) -> WindowColumns:
     encoder = Encoder(tokenizer.backend_tokenizer, EncodeSettings(max_tokens=max_tokens, stride=stride))
     return encoder.encode(examples, task.labels, Audit())
+
+
+def labelled(*labels: str | tuple[str, ...]) -> list[Example]:
+    return [
+        Example(str(at), text, labels=(label,) if isinstance(label, str) else label)
+        for at, (text, label) in enumerate(zip(TEXTS, labels, strict=True))
+    ]
+
+
+def valued(*scores: float) -> list[Example]:
+    return [Example(str(at), text, score=score) for at, (text, score) in enumerate(zip(TEXTS, scores, strict=True))]

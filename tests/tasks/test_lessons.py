@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.tasks.build import TAGS, sequence_task, token_task, windows_of
+from tests.tasks.build import CLASSES, TAGS, labelled, sequence_task, token_task, valued, windows_of
 from tunny.core.errors import ConfigError
 from tunny.data.example import Example, Span
 from tunny.tasks.lessons import OwnLesson, label_groups
@@ -14,8 +14,6 @@ EXAMPLES = [
     Example("0", "Marie Curie was born in Warsaw", spans=(Span(0, 11, "PER"), Span(24, 30, "LOC"))),
     Example("1", "Wind from the north", spans=()),
 ]
-TEXTS = ("Herring and cod were sold", "Nobody knows why", "The wind from the north left in 1954")
-CLASSES = ("sea", "land", "trade")
 
 
 # -- tags of words -----------------------------------------------------------------------------------------------------
@@ -92,17 +90,6 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
 
 # -- labels of texts ---------------------------------------------------------------------------------------------------
-
-
-def labelled(*labels):
-    return [
-        Example(str(at), text, labels=(label,) if isinstance(label, str) else label)
-        for at, (text, label) in enumerate(zip(TEXTS, labels, strict=True))
-    ]
-
-
-def valued(*scores):
-    return [Example(str(at), text, score=score) for at, (text, score) in enumerate(zip(TEXTS, scores, strict=True))]
 
 
 def both_losses(lesson, model, windows, labels):

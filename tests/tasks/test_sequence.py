@@ -3,23 +3,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.tasks.build import columns_of, sequence_task
+from tests.tasks.build import CLASSES, columns_of, sequence_task
 from tests.tasks.scored import Scored
 from tunny.data.example import Example
-
-TEXTS = ("Herring and cod were sold", "Nobody knows why", "The wind from the north left in 1954")
-CLASSES = ("sea", "land", "trade")
-
-
-def labelled(*labels):
-    return [
-        Example(str(at), text, labels=(label,) if isinstance(label, str) else label)
-        for at, (text, label) in enumerate(zip(TEXTS, labels, strict=True))
-    ]
-
-
-def valued(*scores):
-    return [Example(str(at), text, score=score) for at, (text, score) in enumerate(zip(TEXTS, scores, strict=True))]
 
 
 def test_the_answer_of_a_long_text_is_the_mean_of_its_windows_logits(tokenizer):

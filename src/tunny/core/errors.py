@@ -8,6 +8,7 @@ TunnyError            1  our fault
     HubError             the Hub: a name, a token, the network
     RunError             a run folder, a checkpoint, the disk
     TrainingFailed       the loss is not finite, or memory does not suffice
+    TaskFailed           a user's task raised an error, or gave something else than it should
     OtherRankFailed      another process of the training failed, and says why
     ProcessorFailed      a user's processor raised an error, changed itself, or its process ended
 Stopped         130, 143  a signal, after saving; no Exception
@@ -52,6 +53,10 @@ class RunError(UserError):
 
 class TrainingFailed(UserError):
     """Training cannot go on: a loss that is not finite, or no memory for a single row."""
+
+
+class TaskFailed(UserError):
+    """A user's task raised an error, or gave something else than it should; the message names the method and its line."""
 
 
 class OtherRankFailed(UserError):

@@ -82,8 +82,13 @@ def require_model(folder: Path) -> None:
     """Raise ModelError unless a folder has the files without which it is no model."""
     missing = [pattern for pattern in REQUIRED if not any(folder.glob(pattern))]
     if missing:
-        inner = f" Did you mean {folder / 'model'}?" if (folder / "model" / "config.json").is_file() else ""
-        raise ModelError(f"{folder}: expected a model folder, found no {', '.join(missing)}.{inner}")
+        raise ModelError(f"{folder}: expected a model folder, found no {', '.join(missing)}.{inner_model(folder)}")
+
+
+def inner_model(folder: Path) -> str:
+    """Return a guess at what is meant by the folder of a run, whose model is in it; of another folder none."""
+    inner = next((one for name in ("model", "seed-*/model") for one in sorted(folder.glob(name)) if (one / "config.json").is_file()), None)
+    return f" Did you mean {inner}?" if inner else ""
 
 
 def upload(folder: Path, repo: str, message: str) -> str:

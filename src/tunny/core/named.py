@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from tunny.core.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
@@ -27,17 +29,19 @@ def named(name: str, where: str) -> Any:
     return getattr(found, thing)
 
 
-def made(name: str, base: type[T], options: Mapping[str, Any], section: str) -> T:
-    """Make a thing of the class that a name stands for: of its class `Settings` where it has one, else of its options as keywords.
+def made(name: str, base: type[T], options: Mapping[str, Any] | BaseModel, where: str) -> T:
+    """Make a thing of the class that a name stands for: of settings, of its class `Settings` where it has one, else of options as keywords.
 
-    Raises ConfigError where it is no subclass of `base`, or its options do not fit.
+    Raises ConfigError where it is no subclass of `base`, lacks a method, or its options do not fit.
     """
-    where, wanted = f"{section}.{name}", base.__name__
+    wanted = base.__name__
     kind = named(name, where)
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise ConfigError(f"{where}: is no class of {wanted.lower()}s: expected a subclass of tunny.{wanted}, found {kind!r}")
     own: Any = kind
     try:
+        if isinstance(options, BaseModel):
+            return own(options)  # type: ignore[no-any-return]
         thing: T = own(own.Settings(**options)) if hasattr(own, "Settings") else own(**options)
     except Exception as error:
         raise ConfigError(f"{where}: cannot be made of {dict(options)}: {error}") from error

@@ -86,9 +86,9 @@ def as_score(value: Any) -> float:
 def as_spans(value: Any) -> tuple[Span, ...]:
     """Return spans from a list of {start, end, label} or [start, end, label]."""
     if isinstance(value, str):
-        value = _json_list(value, "spans") if value.strip() else []
+        value = [] if not value.strip() else value if (listed := _json_list(value, "spans")) is None else listed
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"expected spans as a list, found {shown(value)}")
+        raise ValueError(f"expected spans as a list, found {shown(value)}; labels of whole texts are for classify, multilabel and regress")
     found = []
     for item in value:
         if isinstance(item, Mapping):

@@ -6,7 +6,7 @@ The usual names are those of Hugging Face's example scripts and data sets, of GL
 from collections.abc import Callable, Mapping, Sequence
 
 from tunny.core.errors import DataError, did_you_mean
-from tunny.data.source import Source
+from tunny.data.source import GOLD, Source
 
 Key = str | int
 Columns = dict[str, Key]  # what -> its key, where there is such a thing; spans beside tokens number these, as GLiNER's do
@@ -34,11 +34,13 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
     """Choose the columns; raise DataError where none fits."""
     wanted, file = source.settings, source.path.name
     listed, lower = [str(key) for key in keys], {str(key).lower(): key for key in keys}
+    gold = f" {GOLD[source.for_tokens]}" * source.kind_is_told
     for setting in _NAMED if source.labels_needed else ("text", "text_b"):
         named = getattr(wanted, setting)
         if named is not None and named not in keys:
             near = did_you_mean(str(named), listed)
-            raise DataError(f"{file}: no column {named!r} (data.{setting}); there are: {', '.join(listed)}{near}")
+            advice = f" Name one in data.{setting}.{gold * (setting in ('label', 'tags'))}"
+            raise DataError(f"{file}: no column {named!r} (data.{setting}); there are: {', '.join(listed)}{near or '.'}{advice}")
 
     def pick(setting: str, *usual: str) -> Key | None:
         named = getattr(wanted, setting) if setting else None
@@ -57,7 +59,7 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
     nothing = columns.keys().isdisjoint(("text", "tokens")) and wanted.text is None and wanted.tokens is None
     free = [key for key in keys if key not in columns.values()]
     answered = not columns.keys().isdisjoint(("tags", "spans", "label"))
-    if nothing and source.by_place and source.for_tokens and not answered and len(free) > 1 and source.labels_needed:
+    if nothing and source.kind_is_told and source.for_tokens and not answered and len(free) > 1 and source.labels_needed:
         source.audit.note(f"{file}: no usual names, so the first column is taken as tokens, the second as tags")
         columns |= {"tokens": free[0], "tags": free[1]}  # as Hugging Face's scripts do
     elif nothing and len(free) == 1:
@@ -66,9 +68,9 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
     if wanted.language is not None:
         needed.append(("lang or language for data.language", ("language",), ""))
     if source.labels_needed and source.for_tokens:
-        needed.append(("for tags or spans", ("tags", "spans"), " Set data.tags or data.label."))
+        needed.append(("for tags or spans", ("tags", "spans"), f" Set data.tags or data.label.{gold}"))
     elif source.labels_needed:
-        needed.append(("for the label", ("label",), " Set data.label."))
+        needed.append(("for the label", ("label",), f" Set data.label.{gold}"))
     for what, names, advice in needed:
         if columns.keys().isdisjoint(names):
             raise DataError(f"{file}: no column {what}; there are: {', '.join(listed)}.{advice}")

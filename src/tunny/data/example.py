@@ -46,6 +46,7 @@ class Example:
     words: tuple[tuple[int, int], ...] | None = None  # character ranges, where the source was tokenised
     meta: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin | None = field(default=None, compare=False)
+    place: str = field(default="", compare=False)  # what the origin is called, where its line is none of the file
 
 
 def text_key(example: Example) -> str:

@@ -6,8 +6,9 @@ plan is made on the global batch and then dealt to ranks and micro-batches, so t
 with one see the same rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,41 @@ def plan_epoch(lengths: NDArray[np.int64], budget: Budget, seed: int, epoch: int
     order = np.concatenate(pools)
     steps = [Step(rows) for rows in np.split(order, budget.cut(lengths[order], num))]
     return [steps[number] for number in random.permutation(len(steps))]
+
+
+class Steps(Protocol):
+    """The steps of a training, equally many in every epoch, and their rows."""
+
+    def __len__(self) -> int:
+        """Return the number of steps of an epoch."""
+
+    def epoch(self, number: int, first: int) -> Iterator[Step]:
+        """Yield the steps of an epoch (from 0), from its step `first` on."""
+
+    def rows(self, numbers: Rows) -> list[Any]:
+        """Return rows of the step that was yielded last, or of the one before."""
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """The steps over rows that can be had in any order."""
+
+    source: Any  # has rows by their numbers
+    lengths: NDArray[np.int64]
+    budget: Budget
+    seed: int
+    weights: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return self.budget.steps(self.lengths)
+
+    def epoch(self, number: int, first: int) -> Iterator[Step]:
+        """Plan an epoch and yield its steps."""
+        return iter(plan_epoch(self.lengths, self.budget, self.seed, number, self.weights)[first:])
+
+    def rows(self, numbers: Rows) -> list[Any]:
+        """Look the rows up."""
+        return [self.source[int(number)] for number in numbers]
 
 
 def plan_prediction(lengths: NDArray[np.int64] | Sequence[int], max_tokens: int) -> list[Rows]:

@@ -34,7 +34,7 @@ from tunny.data.settings import TOKEN_KINDS, UNLABELLED, DataSettings, SplitSett
 from tunny.data.split import SPLITS, deal, documents_of, report
 from tunny.data.store import CHUNK, EXAMPLES, WINDOWS, ExampleStore, WindowStore, read_rows, to_rows, write_batches
 
-VERSION = "5"  # of what reading and encoding give; raising it makes every cache anew
+VERSION = "6"  # of what reading and encoding give; raising it makes every cache anew
 CHUNK_CHARACTERS = 1_000_000
 ABANDONED_SECONDS = 86_400  # age at which an unfinished folder of the cache is nobody's any more
 

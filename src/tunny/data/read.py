@@ -137,7 +137,7 @@ def find_kind(path: str, settings: DataSettings) -> tuple[Kind, str]:
     for kind in (*kinds, "classify", "multilabel", "regress"):
         audit = Audit()
         try:
-            as_kind = (replace(file, kind=kind, audit=audit, by_place=False) for file in files)
+            as_kind = (replace(file, kind=kind, audit=audit, kind_is_told=False) for file in files)
             found = list(islice(read_all(as_kind), LOOKED_AT))
         except DataError as error:
             problems.append(f"as {kind}: {error}")

@@ -144,7 +144,7 @@ class _Reader:
         else:
             labels = self._labels(value)
         text_b = None if second is None else as_text(second, "text_b")
-        return Example(name, text, spans, labels, score, text_b, document, words, meta, Origin(source.number, line))
+        return Example(name, text, spans, labels, score, text_b, document, words, meta, Origin(source.number, line), source.place(line))
 
     def _labels(self, value: Any) -> tuple[str, ...] | None:
         if self.source.kind == "multilabel" or isinstance(value, (dict, list)):

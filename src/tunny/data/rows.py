@@ -54,8 +54,8 @@ class Rows:
         cuts = np.flatnonzero(np.diff(costs // PORTION)) + 1
         yield from map(slice, [0, *cuts], [*cuts, len(costs)])
 
-    def place(self, row: int, file: int, line: int) -> dict[str, str]:
+    def place(self, row: int, file: int, line: int, name: str) -> dict[str, str]:
         """Return the split of a row and its place in the files, for people."""
         split = int(self.split[row])
-        where = f"{self._files[split][file]}:{line}" if 0 <= file < len(self._files[split]) else f"row {row - self.bounds[split] + 1}"
-        return {"split": self.names[split], "where": where}
+        files, number = self._files[split], row - self.bounds[split] + 1
+        return {"split": self.names[split], "where": f"{files[file]}:{name or line}" if 0 <= file < len(files) else f"row {number}"}

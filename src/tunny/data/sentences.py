@@ -88,7 +88,8 @@ def read_sentence(
             entities, repaired = tags_to_spans(tags, scheme)
     if entities is not None:
         spans = tuple([Span(words[first][0], words[last][1], label) for first, last, label in entities])
-    example = Example(name, text, spans, document=document, words=tuple(words), origin=Origin(source.number, line))
+    origin, place = Origin(source.number, line), source.place(line)
+    example = Example(name, text, spans, document=document, words=tuple(words), origin=origin, place=place)
     for good in source.accept(line, example):
         if repaired:
             detail = f"{repaired} that break {scheme} start a span of their own"

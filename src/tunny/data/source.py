@@ -23,6 +23,10 @@ from tunny.data.settings import TOKEN_KINDS, DataSettings
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _UNDECODED = re.compile(r"[\udc00-\udcff]")  # as open_text keeps bytes
+GOLD = {  # what the data is to hold, for tasks that label texts and for those that label tokens
+    False: "Each text needs a label here; tokens with tags and texts with spans are for ner, pos and chunk, texts alone for tunny predict.",
+    True: "Each token needs a tag here, or each text spans; labels of texts are for classify, multilabel and regress, texts alone for tunny predict.",
+}
 ESCAPED = ("json", "jsonl", "spans", "label-studio", "parquet", "hub")  # formats in which a NUL is a character like others
 
 
@@ -49,11 +53,26 @@ class Source:
     encoding: str = "utf-8-sig"
     format: str = ""
     number: int = 0  # of the file among those read
-    by_place: bool = True  # whether columns that no name tells may be taken by their place
+    kind_is_told: bool = True  # so columns that no name tells may be taken by their place, and advice is for this kind
 
-    def where(self, line: int | str) -> str:
-        """Return the place of a line for messages."""
-        return f"{self._name}:{line}"
+    def where(self, at: int | str) -> str:
+        """Return for messages the place of a row, which is known by a number, or any place by its name."""
+        return f"{self._name}:{self.place(at) or at}"
+
+    def place(self, at: int | str) -> str:
+        """Return the name of such a place, "" of a row that its line is known by."""
+        return at if isinstance(at, str) else f"{self.unit}{at}" if self.unit else ""
+
+    @cached_property
+    def is_list(self) -> bool:
+        """Whether the file begins as a JSON list does."""
+        with self.text(newline="") as file:
+            return file.read(1 << 12).lstrip("\ufeff \t\r\n").startswith("[")
+
+    @cached_property
+    def unit(self) -> str:
+        """What stands before the number of an element of a JSON list, "" in other files."""
+        return "record " if self.format == "json" else "task " * (self.format == "label-studio" and self.is_list)
 
     @cached_property
     def _name(self) -> str:
@@ -61,7 +80,7 @@ class Source:
 
     def reject(self, line: int, problem: str, at: int | str | None = None) -> None:
         """Stop on a bad row, or leave it out, counted and listed; `at` is the place of the fault where that is another line."""
-        where = self.where(line if at is None else at)
+        where = self.where(line if at in (None, line) else str(at))
         if self.settings.on_error == "stop":
             raise DataError(f"{where}: {problem}. Set data.on_error: quarantine to leave such rows out.")
         self.audit.drop("examples", "quarantined", where, problem)
@@ -96,7 +115,7 @@ class Source:
                     decoder.decode(line)
             found = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else "something else"
             raise DataError(
-                f"{self.where(number)}: expected {self.encoding.removesuffix('-sig')} text, found {found}. Set data.encoding, for example "
+                f"{self.where(str(number))}: expected {self.encoding.removesuffix('-sig')} text, found {found}. Set data.encoding, for example "
                 "cp1252 or latin-1 for files from Windows, or data.on_error: quarantine to leave such rows out."
             ) from error
 
@@ -119,7 +138,7 @@ class Source:
                 example = replace(example, labels=tuple(name for name in named if name not in others))
             spans = example.spans if example.spans is None else self._whole_spans(at, example)
             if spans is not example.spans or example.origin is None:
-                example = replace(example, spans=spans, origin=Origin(self.number, line))
+                example = replace(example, spans=spans, origin=Origin(self.number, line), place=self.place(at))
             yield example
             return
         for unit, number in units(example)[1:]:
@@ -137,7 +156,7 @@ class Source:
             return "the text holds a NUL byte, as files do that were not written to their end"
         wanted = example.spans if self.for_tokens else example.score if self.kind == "regress" else example.labels
         if self.labels_needed and wanted is None:
-            return "no label; every row needs one here"
+            return f"no label; every row needs one here{'' if self.for_tokens or example.spans is None else ', and its words have only tags or spans, which are for ner, pos and chunk'}"
         for start, end, label in spans:
             if self.types is not None and label not in self.types:
                 return f"label {label!r} is not in data.labels{did_you_mean(label, self.types)}"

@@ -25,7 +25,7 @@ _TEXT, _INTEGERS = pa.string(), pa.list_(pa.int32())
 EXAMPLES = pa.schema({
     "id": _TEXT, "text": _TEXT, "text_b": _TEXT, "spans": pa.list_(_SPAN), "labels": pa.list_(_TEXT), "score": pa.float64(),
     "document": _TEXT, "word_starts": _INTEGERS, "word_ends": _INTEGERS, "meta": _TEXT,
-    "file": pa.int32(), "line": pa.int64(),  # number of the file among those read, line or number there
+    "file": pa.int32(), "line": pa.int64(), "place": _TEXT,  # number of the file among those read, line or number there, its name
     "key": pa.uint64(),  # 64 bits of a digest of the texts, for duplicates and leakage
 })  # fmt: skip
 WINDOWS = pa.schema({
@@ -68,7 +68,7 @@ def from_rows(batch: pa.RecordBatch) -> list[Example]:
                 get("id", ""), row["text"], None if spans is None else tuple([Span(**span) for span in spans]),
                 None if labels is None else tuple(labels), get("score"), get("text_b"), get("document"),
                 None if starts is None else tuple(zip(starts, row["word_ends"], strict=True)),
-                json.loads(row["meta"]) if get("meta") else {}, Origin(row["file"], row["line"]) if get("file", -1) >= 0 else None,
+                json.loads(row["meta"]) if get("meta") else {}, Origin(row["file"], row["line"]) if get("file", -1) >= 0 else None, get("place", ""),
             )
         )  # fmt: skip
     return found

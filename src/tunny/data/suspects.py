@@ -22,6 +22,7 @@ OFTEN, LONG = 3, 3  # mentions and characters of a surface form that is looked f
 
 Findings = dict[str, Any]
 Forms = dict[str, dict[str, list[int]]]  # surface form -> label -> how often, first row, start there
+_DESCRIBED = ("text", "text_b", "spans", "labels", "score", "file", "line", "place")
 ROW = -1  # in place of a character: the whole row is meant
 Suspect = tuple[str, Mapping[str, int], Sequence[Place]]  # what it is, counts by split or label, some places
 
@@ -33,12 +34,12 @@ def _suspects(rows: Rows, found: Sequence[Suspect], number: int, concerned: int)
 
 def _described(rows: Rows, places: Sequence[Place]) -> list[Findings]:
     """Return split, place in the file, excerpt and label of each place: of a row what is labelled otherwise than in the others."""
-    taken = list(rows.take(np.array([row for row, _ in places], np.int64), "text", "text_b", "spans", "labels", "score", "file", "line"))
+    taken = list(rows.take(np.array([row for row, _ in places], np.int64), *_DESCRIBED))
     labels = [_labels(row, start) for (_, start), row in zip(places, taken, strict=True)]
     common = set(labels[0]).intersection(*labels) if labels and any(set(some) != set(labels[0]) for some in labels) else set()
     return [
         {
-            **rows.place(number, row["file"], row["line"]),
+            **rows.place(number, row["file"], row["line"], row["place"]),
             "text": excerpt(whole(row["text"], row["text_b"]), start),
             "label": excerpt(", ".join(label for label in some if label not in common) or ("nothing else" if common else "nothing")),
         }

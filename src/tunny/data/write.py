@@ -29,7 +29,7 @@ from tunny.data.words import words_of
 Record = dict[str, Any]
 CHUNK = 1024  # examples that decide the columns, and rows of a row group of Parquet
 _PARTS: dict[str, Callable[[Example], Any]] = {  # what an example may have that a format has no place for; None where it has it not
-    "ids": lambda example: None if example.origin and example.id.endswith(f":{example.origin.line}") else example.id,
+    "ids": lambda example: None if example.origin and example.id.endswith(f":{example.place or example.origin.line}") else example.id,
     "documents": lambda example: example.document,
     "second texts": lambda example: example.text_b,
     "words": lambda example: None if example.words is None else f"{len(example.words)} words",

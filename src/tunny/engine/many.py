@@ -30,7 +30,9 @@ class DataParallel(SingleProcess):
     def wrap(self, model: nn.Module) -> nn.Module:
         """Wrap in torch's DistributedDataParallel, which sums gradients while the backward pass goes on."""
         device_ids = [self.device] if self.device.type == "cuda" else None
-        wrapped = nn.parallel.DistributedDataParallel(model.to(self.device), device_ids, forward_sync_buffers=False)
+        wrapped = nn.parallel.DistributedDataParallel(
+            model.to(self.device), device_ids, forward_sync_buffers=False, gradient_as_bucket_view=True
+        )
         wrapped.register_comm_hook(None, _summed)
         return wrapped
 

@@ -98,14 +98,14 @@ def train_seen_only(model: Any, token_ids: Iterable[NDArray[np.int32]], pad_id: 
 
 def follow(model: Any, optimizer: torch.optim.Optimizer) -> None:
     """Have the rows that do not learn decay with the steps of an optimizer."""
-    part = model.get_input_embeddings()
-    if isinstance(part, SeenEmbedding):
-        part.decay_with(optimizer)
+    for part in model.modules():
+        if isinstance(part, SeenEmbedding):
+            part.decay_with(optimizer)
 
 
 def whole_vocabulary(model: Any) -> None:
     """Put a plain embedding with all rows back, for use after training."""
-    part = model.get_input_embeddings()
+    part = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     if isinstance(part, SeenEmbedding):
         padding = None if part.padding is None else int(part.order[part.padding])
         weight = part.state_dict()["weight"]

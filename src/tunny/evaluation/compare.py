@@ -85,7 +85,7 @@ def compare_all(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     labels = LabelSet(first.content["task"], tuple(names))
     base = _Answers(first, labels)
     return {
-        "task": labels.kind, "data": first.content["data"], "examples": base.examples, "first": first.name,
+        "task": labels.kind, "data": _near(first.content["data"]), "examples": base.examples, "first": first.name,
         "metrics": first.content["metrics"], "others": [_beside(base, _Answers(other, labels)) for other in others],
     }  # fmt: skip
 
@@ -145,12 +145,17 @@ def _beside(first: _Answers, other: _Answers) -> dict[str, Any]:
         "metrics": other.evaluation.content["metrics"],
         "differences": {name: found._asdict() for name, found in differences.items()},
         "settings": [
-            [name, *(str(side.get(name, "-")) for side in settings)]
+            [name, *(_near(str(side.get(name, "-"))) for side in settings)]
             for name in {**settings[0], **settings[1]} if all(settings) and settings[0].get(name) != settings[1].get(name)
         ],
         **{name: len(rows) for name, rows in became.items()},
         "listed": {name: [_changed(*old[row], new[row][1]) for row in rows] for name, rows in shown.items()},
     }  # fmt: skip
+
+
+def _near(text: str) -> str:
+    """Return a text with paths below the current folder as they are typed there."""
+    return text.replace(f"{Path.cwd()}/", "")
 
 
 def _changed(example: Example, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
@@ -184,6 +189,8 @@ def lines(findings: Mapping[str, Any]) -> list[str]:
             for name, one in other["differences"].items() if findings["metrics"].get(name) is not None
         ]  # fmt: skip
         found += ["", *table(["metric", findings["first"], other["name"], "difference", "95 % interval", "p"], rows).split("\n")]
-        found += [f"became right: {other['fixed']:,} examples; became wrong: {other['broken']:,}"]
+        found += [
+            f"became right: {other['fixed']:,} examples; became wrong: {other['broken']:,} (right is one with all its labels and no others)"
+        ]
         found += [f"setting {name}: {before} -> {after}" for name, before, after in other["settings"]]
     return found

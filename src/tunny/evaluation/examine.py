@@ -170,7 +170,7 @@ class Examination:
     def _where(self, example: Example) -> str:
         if example.origin is None or not 0 <= example.origin.file < len(self._files):
             return example.id
-        return f"{self._files[example.origin.file]}:{example.origin.line}"
+        return f"{self._files[example.origin.file]}:{example.place or example.origin.line}"
 
     def listed(self) -> list[dict[str, Any]]:
         """Return the errors that were kept, the surest first."""

@@ -40,6 +40,7 @@ from tunny.tasks.scoring import LabelsScorer
 
 FILES = ("metrics.json", "predictions.jsonl", "gold.jsonl", "report.md", "report.html", "plots")
 CHOSE = "This data chose the best epoch, so expect a little less on new text."
+FILES_SAID = 10  # most files whose scores are said one by one
 NEVER_SURE = 2.0  # a score that no answer has
 PRECISIONS = (0.8, 0.9, 0.95, 0.99)  # whose thresholds are told
 
@@ -105,8 +106,11 @@ def evaluate_to(folder: Path, model: Model, task: Task, chunks: Iterable[Chunk],
 
 
 def say_scores(name: str, scores: Scores, report: Path) -> None:
-    """Print the metrics of an evaluation, and where its report is."""
+    """Print the metrics of an evaluation, those of some files one by one, and where its report is."""
     say(f"{name}: " + "  ".join(f"{metric} {number(value)}" for metric, value in scores.metrics.items()))
+    for part in (one for one in _slices(scores, {}) if one["name"] == "source file" and len(one["rows"]) <= FILES_SAID):
+        for row in part["rows"]:
+            say(f"  {row['value']}: {part['metric']} {number(row['score'])} ({row['examples']:,} examples)")
     say(f"report: {report}")
 
 

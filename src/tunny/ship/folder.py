@@ -1,6 +1,7 @@
 """What `tunny.json` adds to a plain Hugging Face folder, and the tokenizer beside it: enough to answer without transformers."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tunny.data.labels import LabelSet, given_names
 from tunny.data.settings import DataSettings, EncodeSettings
 from tunny.metrics.calibration import Calibration, Tuned
 from tunny.tasks.model import load_tokenizer, task_of_config
-from tunny.tasks.settings import ModelSettings, TaskSettings
+from tunny.tasks.settings import ModelSettings, TaskSettings, is_own
 
 FORMAT_VERSION = 1
 MANIFEST = "tunny.json"
@@ -46,6 +47,15 @@ def remembered(data: DataSettings) -> DataSettings:
     return DataSettings(**{name: getattr(data, name) for name in (*columns, *kept)}, labels=given_names(data))
 
 
+def own_kind(folder: str | Path) -> str | None:
+    """Return the class that a model folder of a user's task names; None for all others."""
+    path = Path(folder).expanduser() / MANIFEST
+    with suppress(OSError, ValueError, AttributeError):  # no such file, or a damaged one, of which more is said elsewhere
+        kind = read_json(path)["task"]["kind"]
+        return str(kind) if is_own(kind) else None
+    return None
+
+
 def write_facts(folder: Path, facts: ModelFacts, tokenizer: Tokenizer) -> None:
     """Write tunny.json; where tokenizer.json holds this very tokenizer, with its digest, by which transformers is not needed to read it."""
     file = folder / "tokenizer.json"
@@ -69,6 +79,8 @@ def write_facts(folder: Path, facts: ModelFacts, tokenizer: Tokenizer) -> None:
 def read_facts(folder: str, wanted: TaskSettings | None = None) -> tuple[ModelFacts, Tokenizer]:
     """Read tunny.json and the tokenizer, or find out what a folder of plain transformers tells, for which the kind may be `wanted`."""
     path = Path(folder, MANIFEST)
+    if kind := own_kind(folder):
+        raise ModelError(f"{folder}: is a model of the task {kind}; only evaluate and predict take it, with --task {kind}")
     if not path.is_file():
         loaded = load_tokenizer(ModelSettings(name=folder))
         task, labels = task_of_config(loaded.config, folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunny.core.console import choice
-from tunny.core.errors import ModelError
+from tunny.core.errors import DataError, ModelError
 from tunny.core.files import digest_file
 from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
@@ -44,7 +44,12 @@ class Predictor:
         examples = [
             Example(str(at), text) if isinstance(text, str) else Example(str(at), text[0], text_b=text[1]) for at, text in enumerate(texts)
         ]
-        return [answer.prediction for _, answer in self.answers(examples)]
+        try:
+            return [answer.prediction for _, answer in self.answers(examples)]
+        except UnicodeEncodeError as error:
+            number = next(one.id for one in examples if error.object in (one.text, one.text_b))
+            half = f"{error.object[error.start]!a}, half of a surrogate pair, which is no character"
+            raise DataError(f"text {number} of those given, from 0: holds {half}. Replace it first.") from error
 
     def answers(self, examples: Iterable[Example], audit: Audit | None = None) -> Iterator[tuple[Example, Answer]]:
         """Yield every example with its answer, in order and in constant memory."""

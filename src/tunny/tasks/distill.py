@@ -54,12 +54,12 @@ class Distillation:
         self.num_labelled = num_labelled  # examples; those behind them have no labels
         self.outputs = len(self.labels.names) if self.labels.kind == "multilabel" else 1  # targets of a window
 
-    def batch(self, windows: Sequence[Window]) -> TaughtBatch:
+    def batch(self, rows: Sequence[Window]) -> TaughtBatch:
         """Collate rows; targets are the words or windows that the teacher answered, for multilabel times the labels."""
-        batch, kind = self.own.batch(windows), self.labels.kind
+        batch, kind = self.own.batch(rows), self.labels.kind
         places = batch.labels.shape if kind in TOKEN_KINDS else batch.labels.shape[:1]
         taught, shares = torch.zeros(*places, len(self.labels.names)), torch.zeros(places)
-        for row, window in enumerate(windows):
+        for row, window in enumerate(rows):
             answers = self.taught[window.example]  # (W, K) or (1, K)
             if kind in TOKEN_KINDS:
                 own = np.flatnonzero(window.words >= 0)
@@ -67,10 +67,10 @@ class Distillation:
                 taught[row, own], shares[row, own] = torch.from_numpy(answers[window.words[own]]), 1.0
             else:
                 taught[row], shares[row] = torch.from_numpy(answers[0]), window.weight
-        labelled = torch.tensor([float(window.example < self.num_labelled) for window in windows])
+        labelled = torch.tensor([float(window.example < self.num_labelled) for window in rows])
         labels = batch.labels.nan_to_num() if kind == "regress" else batch.labels
         known = {"labels": labels, "weights": batch.weights * labelled, "num_targets": float(shares.sum()) * self.outputs}
-        asked = tensors(windows, self.layers.padding)[0] if self.layers else None
+        asked = tensors(rows, self.layers.padding)[0] if self.layers else None
         return TaughtBatch(**{**vars(batch), **known}, taught=taught, shares=shares, asked=asked)
 
     def train_step(self, model: nn.Module, batch: TaughtBatch) -> Tensor:

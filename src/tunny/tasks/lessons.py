@@ -46,15 +46,25 @@ class Batch:
         """Tokens without padding."""
         return sum(self.lengths)
 
+    @property
+    def num_rows(self) -> int:
+        """Rows."""
+        return len(self.lengths)
+
+    @property
+    def num_slots(self) -> int:
+        """Tokens with padding."""
+        return self.inputs["input_ids"].numel()
+
 
 class Lesson(Protocol):
     """What is learnt of rows: all that the loop asks of it."""
 
-    def batch(self, windows: Sequence[Window]) -> Any:
-        """Collate rows to a `Batch` or more."""
+    def batch(self, rows: Sequence[Any]) -> Any:
+        """Collate rows to a `Batch`, or to what has its `num_` attributes, its `lengths` and its `to`."""
 
-    def train_step(self, model: nn.Module, batch: Any) -> Tensor:
-        """Return the sum of the losses of a batch; `model` is the wrapped model."""
+    def train_step(self, model: nn.Module, batch: Any) -> Tensor | tuple[Tensor, Sequence[Any]]:
+        """Return the sum of the losses of a batch, and where callbacks are to see them, one output a row; `model` is the wrapped model."""
 
 
 class OwnLesson:
@@ -64,28 +74,28 @@ class OwnLesson:
         self.task, self.kind = task, task.settings.kind
         self.weights = class_weights(task.settings.class_weights, task.labels, counts or Counter())
 
-    def batch(self, windows: Sequence[Window]) -> Batch:
-        """Collate rows; targets are counted by window weight, and by class weight where one of several classes is learnt."""
-        inputs, lengths = tensors(windows, self.task.padding)
-        weights = torch.tensor([window.weight for window in windows], dtype=torch.float32)
+    def batch(self, rows: Sequence[Window]) -> Batch:
+        """Collate windows; targets are counted by window weight, and by class weight where one of several classes is learnt."""
+        inputs, lengths = tensors(rows, self.task.padding)
+        weights = torch.tensor([window.weight for window in rows], dtype=torch.float32)
         targets, num_labels = float(weights.sum()), len(self.task.labels.names)
         if self.kind in TOKEN_KINDS:
-            tags = np.full((len(windows), max(lengths)), IGNORED, dtype=np.int64)
-            for row, window in enumerate(windows):
+            tags = np.full((len(rows), max(lengths)), IGNORED, dtype=np.int64)
+            for row, window in enumerate(rows):
                 tags[row, : len(window.labels)] = window.labels
             learnt, labels = tags[tags != IGNORED], torch.from_numpy(tags)
             targets = float(len(learnt)) if self.weights is None else float(self.weights[learnt].sum())
         elif self.kind == "classify":
-            labels = torch.tensor([int(window.labels[0]) if len(window.labels) else IGNORED for window in windows])
-            by_class = torch.ones(len(windows)) if self.weights is None else self.weights[labels.clamp(min=0)]
+            labels = torch.tensor([int(window.labels[0]) if len(window.labels) else IGNORED for window in rows])
+            by_class = torch.ones(len(rows)) if self.weights is None else self.weights[labels.clamp(min=0)]
             weights = weights * (labels >= 0)
             targets = float((weights * by_class).sum())
         elif self.kind == "multilabel":
-            labels, targets = torch.zeros(len(windows), num_labels), targets * num_labels
-            for row, window in enumerate(windows):
+            labels, targets = torch.zeros(len(rows), num_labels), targets * num_labels
+            for row, window in enumerate(rows):
                 labels[row, window.labels.astype(np.int64)] = 1.0
         else:
-            labels = torch.tensor([window.score for window in windows], dtype=torch.float32)
+            labels = torch.tensor([window.score for window in rows], dtype=torch.float32)
         return Batch(inputs, labels, weights, targets, lengths)
 
     def train_step(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -40,8 +40,10 @@ class Loaded:
 def locate(name: str, revision: str | None = None, *, weights: bool = True) -> str:
     """Return the folder behind a model name, of the Hub's models one in the cache; `embedded` is checked against its SHA-256."""
     if name != "embedded":
-        if Path(name).expanduser().is_dir():
-            return str(Path(name).expanduser())
+        if (folder := Path(name).expanduser()).is_dir():
+            if not (folder / "config.json").is_file() and (inner := hub.inner_model(folder)):
+                raise ModelError(f"{name}: expected a model folder, found a run.{inner}")
+            return str(folder)
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise ModelError(f"{name}: no such model folder")
         try:

@@ -38,6 +38,11 @@ class SequenceTaskSettings(Settings):
         return self
 
 
+def is_own(kind: str) -> bool:
+    """Say whether a kind of task is the name of a user's class, `package.module:Class`."""
+    return ":" in kind
+
+
 TaskSettings = Annotated[TokenTaskSettings | SequenceTaskSettings, Field(discriminator="kind")]
 
 

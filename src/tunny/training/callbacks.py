@@ -34,6 +34,7 @@ class Moment:
     rank: int
     world_size: int
     model: nn.Module  # as it is called: wrapped where several processes train
+    outputs: Sequence[Any] = ()  # at step_end: what a task of one's own gave beside its loss, of all ranks, in the order of the step's rows
 
 
 class Callback:
@@ -87,4 +88,4 @@ class Callbacks:
 def make_callbacks(wanted: Sequence[str | Mapping[str, Mapping[str, Any] | None]]) -> list[Callback]:
     """Return the callbacks that settings name as `package.module:Class`, each with its options."""
     pairs = [pair for one in wanted for pair in ([(one, None)] if isinstance(one, str) else one.items())]
-    return [made(name, Callback, options or {}, "train.callbacks") for name, options in pairs]
+    return [made(name, Callback, options or {}, f"train.callbacks.{name}") for name, options in pairs]

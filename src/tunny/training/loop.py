@@ -5,25 +5,27 @@ It decides the order of things and knows neither formats, tasks, trackers nor re
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
+from operator import itemgetter
 from signal import SIGTERM
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 from torch import nn
 
 from tunny.core.console import Bar, bar, say
 from tunny.core.errors import Stopped
 from tunny.core.signals import StopRequest
-from tunny.data.plan import Budget, Step, plan_epoch
+from tunny.data.plan import Step
 from tunny.engine.backend import runs_aside
 from tunny.engine.ceiling import Ceiling
 from tunny.engine.vocabulary import follow, whole_vocabulary
 from tunny.training.callbacks import Callbacks, Moment
 from tunny.training.checkpoint import Checkpoint, Checkpoints
-from tunny.training.optimizer import make_learner, rate_factor, set_rate
+from tunny.training.optimizer import Learner, make_learner, set_rate
 from tunny.training.progress import Progress, Window
 from tunny.training.settings import CheckpointSettings
 from tunny.training.step import Asked, Batches, Taken, Work, ahead, diverged, settle, take_step
@@ -40,7 +42,6 @@ class Job:
 
     work: Work
     model: nn.Module
-    row_weights: NDArray[np.float64] | None  # for drawing rows; None: every row once an epoch
     checkpoint: CheckpointSettings
     micro_batch_limit: int | None
     validate: Validate | None
@@ -50,18 +51,15 @@ class Job:
     stop: StopRequest
     flops_per_token: float
     ceiling: Ceiling
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer]  # of the wrapped model
+    rate: Callable[[int, int], float]  # (step, steps in all) to the factor on the learning rate
     publish: Callable[[Progress], None] | None = None  # called when a checkpoint holds a new best model, before the last step
     callbacks: Callbacks = field(default_factory=Callbacks)
 
     @property
-    def budget(self) -> Budget:
-        """What one optimizer step takes."""
-        return Budget(self.work.settings.batch_size, self.work.settings.batch_tokens)
-
-    @property
     def total_steps(self) -> int:
         """Optimizer steps from start to end."""
-        return self.work.settings.max_steps or self.work.settings.epochs * self.budget.steps(self.work.rows.lengths)
+        return self.work.settings.max_steps or self.work.settings.epochs * len(self.work.steps)
 
 
 def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
@@ -70,7 +68,8 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
     progress = resume.progress if resume is not None else Progress()
     if resume is not None:
         resume.load_model(job.model)
-    learner = make_learner(work.backend.wrap(job.model), settings, work.compute.precision, progress.loss_scale)
+    model = work.backend.wrap(job.model)
+    learner = make_learner(model, job.optimizer(model), work.compute.precision, progress.loss_scale)
     follow(job.model, learner.optimizer)
     if resume is not None:
         resume.load_optimizer(work.backend, learner.model, learner.optimizer)
@@ -80,9 +79,12 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
     def limit() -> int | None:
         return progress.micro_batch_limit or job.micro_batch_limit
 
-    def tell(moment: str, *more: object) -> None:
-        now = Moment(progress.step, progress.epoch, job.total_steps, work.backend.rank, work.backend.world_size, learner.model)
+    def tell(moment: str, *more: object, outputs: Sequence[object] = ()) -> None:
+        now = Moment(progress.step, progress.epoch, job.total_steps, work.backend.rank, work.backend.world_size, learner.model, outputs)
         job.callbacks.tell(moment, now, *more)
+
+    def asked_here() -> Asked:
+        return Asked(job.stop.signum is not None, job.callbacks.stop)
 
     def collate(step: Step) -> tuple[Step, Batches]:
         return step, work.batches(step, limit())
@@ -91,20 +93,19 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
     tell("train_start")
     with job.stop.deferred(), bar("training", job.total_steps, progress.step) as shown:
         while progress.step < job.total_steps and not progress.done:
-            steps = plan_epoch(work.rows.lengths, job.budget, work.seed, progress.epoch, job.row_weights)
-            coming = steps[progress.step_in_epoch :]
+            coming = work.steps.epoch(progress.epoch, progress.step_in_epoch)
             if progress.step_in_epoch == 0:
                 tell("epoch_start")
             mark = time.monotonic()
             for step, batches in ahead(collate, coming) if overlaps else map(collate, coming):
-                rate = set_rate(learner.optimizer, rate_factor(progress.step, job.total_steps, settings))
-                asked = Asked(job.stop.signum is not None, job.callbacks.stop)
-                pending.append(take_step(work, learner, step, batches, progress.step, limit(), asked, partial(tell, "backward_end")))
-                progress = _counted(progress, pending[-1], len(step.rows), len(steps))
-                tell("step_end")
+                rate = set_rate(learner.optimizer, job.rate(progress.step, job.total_steps))
+                told = partial(tell, "backward_end")
+                pending.append(taken := take_step(work, learner, step, batches, progress.step, limit(), asked_here(), told))
+                progress = _counted(progress, taken, len(step.rows), len(work.steps))
+                tell("step_end", outputs=_outputs(work, taken))
                 shown.advance()
                 last = progress.step_in_epoch == 0 or progress.step == job.total_steps
-                asked = pending[-1].asked if work.backend.world_size > 1 else Asked(job.stop.signum is not None, job.callbacks.stop)
+                asked = taken.asked if work.backend.world_size > 1 else asked_here()
                 validating = last or asked.end or _due(progress.step, settings.evaluate_every_steps)
                 logging = validating or _due(progress.step, settings.log_every_steps)
                 saving = validating or asked.stop or _due(progress.step, job.checkpoint.every_steps)
@@ -130,20 +131,11 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 progress = replace(progress, done=progress.done or asked.end or (work.backend.world_size == 1 and job.callbacks.stop))
                 progress = replace(progress, seconds=time.monotonic() - started)
                 if logging:
-                    _log(job, shown, values, per_label, progress, len(steps))
+                    _log(job, shown, values, per_label, progress)
                 if last and not work.backend.sharded:
                     job.trackers.weights(learner.model, progress.step)
                 if saving:
-                    saved = replace(progress, loss_scale=learner.loss_scale)
-                    job.checkpoints.save(saved, work.compute.precision.name, work.backend, learner.model, learner.optimizer)
-                    if (
-                        job.publish is not None
-                        and work.backend.rank == 0
-                        and progress.best_step in (None, progress.step)
-                        and not (progress.done or asked.stop)
-                    ):
-                        job.publish(progress)
-                    work.backend.sum([])  # rank 0 has written it
+                    _save(job, learner, progress, publish=not (progress.done or asked.stop))
                     tell("save", job.checkpoints.folder / f"step-{progress.step}")
                 if asked.stop:
                     raise Stopped(job.stop.signum or SIGTERM, f"stopped by a signal; saved at step {progress.step}. Go on with --resume.")
@@ -153,6 +145,24 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
     tell("train_end")
     whole_vocabulary(job.model)
     return progress
+
+
+def _outputs(work: Work, taken: Taken) -> list[Any]:
+    """Return what the task gave beside its loss, of the micro-batches of all ranks in the order of the step's rows."""
+    if taken.outputs is None:
+        return []
+    of_all = sorted(chain.from_iterable(work.backend.gather(taken.outputs)), key=itemgetter(0))
+    return [output for _, outputs in of_all for output in outputs]
+
+
+def _save(job: Job, learner: Learner, progress: Progress, publish: bool) -> None:
+    """Write a checkpoint, which all ranks wait for, and publish a new best model."""
+    work = job.work
+    saved = replace(progress, loss_scale=learner.loss_scale)
+    job.checkpoints.save(saved, work.compute.precision.name, work.backend, learner.model, learner.optimizer)
+    if publish and job.publish is not None and work.backend.rank == 0 and progress.best_step in (None, progress.step):
+        job.publish(progress)
+    work.backend.gather(None)  # rank 0 has written it
 
 
 def _due(step: int, every: int | None) -> bool:
@@ -180,8 +190,15 @@ def _training_values(job: Job, window: Window, rate: float, norm: float | None) 
         "train/learning_rate": rate,
         "train/grad_norm": norm,
         "throughput/examples_per_second": window.examples / seconds,
+        **(_of_tokens(job, window, seconds) if window.slots else {}),
+    }
+
+
+def _of_tokens(job: Job, window: Window, seconds: float) -> Metrics:
+    """Return speeds that a task of one's own does not have, which counts no tokens."""
+    return {
         "throughput/tokens_per_second": window.tokens / seconds,
-        "throughput/padding": 1.0 - window.tokens / max(window.slots, 1),
+        "throughput/padding": 1.0 - window.tokens / window.slots,
         "throughput/mfu": window.tokens * job.flops_per_token / seconds / (job.ceiling.flops() * job.work.backend.world_size),
     }
 
@@ -210,19 +227,20 @@ def _validate(job: Job, model: nn.Module, progress: Progress, tell: Callable[...
 
 
 def better(score: float, than: float, metric: str) -> bool:
-    """Say whether a score is better; of losses and errors the lower one is."""
-    return score < than if metric.rpartition("/")[2] in ("loss", "mse") else score > than
+    """Say whether a score is better; of losses and errors, by their names, the lower one is."""
+    return score < than if metric.rpartition("/")[2].endswith(("loss", "mse", "error")) else score > than
 
 
-def _log(job: Job, shown: Bar, values: Metrics, per_label: PerLabel, progress: Progress, steps_per_epoch: int) -> None:
+def _log(job: Job, shown: Bar, values: Metrics, per_label: PerLabel, progress: Progress) -> None:
     """Hand what was found to the log file and the trackers, and show it: a line, of a validation a row of a table on a terminal."""
     if job.work.backend.rank:
         return
-    epoch = progress.epoch + progress.step_in_epoch / steps_per_epoch
+    epoch = progress.epoch + progress.step_in_epoch / len(job.work.steps)
     line = {"epoch": round(epoch, 4), "time": round(progress.seconds, 3), **values}
     job.trackers.log(line, progress.step, per_label)
     parts = [f"step {progress.step}/{job.total_steps}", f"epoch {epoch:.2f}"]
-    names = {"train/loss": "loss", "throughput/tokens_per_second": "tokens/s", job.best_metric: job.best_metric}
+    speed = "tokens" if "throughput/tokens_per_second" in values else "examples"
+    names = {"train/loss": "loss", f"throughput/{speed}_per_second": f"{speed}/s", job.best_metric: job.best_metric}
     parts += [f"{name} {values[key]:.4g}" for key, name in names.items() if values.get(key) is not None]
     row = {}
     if job.best_metric in values:
@@ -242,5 +260,5 @@ def _main_values(values: Metrics, deciding: str) -> dict[str, str]:
     beside = [name for name in values if name.rpartition("/")[0] == own and name not in (deciding, f"{own}/loss")]
     others = [name for name in values if name.endswith(f"/{metric}") and name.rpartition("/")[0] not in (own, "train")]
     names = dict.fromkeys(["train/loss", deciding, *beside[:2], f"{own}/loss", *others])
-    shown = {name.removeprefix(f"{own}/").replace("train/", "train "): values[name] for name in names}
+    shown = {name.removeprefix(f"{own}/").replace("train/", "train "): values[name] for name in names if name in values}
     return {title: "-" if value is None else f"{value:.4f}" for title, value in shown.items()}

@@ -16,7 +16,7 @@ class Learner:
     """A wrapped model with what changes it."""
 
     model: nn.Module
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # does nothing but in fp16
 
     @property
@@ -25,10 +25,12 @@ class Learner:
         return float(self.scaler.get_scale()) if self.scaler.is_enabled() else None
 
 
-def make_learner(model: nn.Module, settings: TrainSettings, precision: Precision, loss_scale: float | None = None) -> Learner:
+def make_learner(model: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, loss_scale: float | None = None) -> Learner:
     """Return the learner of a wrapped model; `loss_scale` is that of a run that goes on."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
     scaler = torch.amp.GradScaler(precision.device_type, enabled=precision.scaled, init_scale=loss_scale or 2.0**16)
-    return Learner(model, make_optimizer(model, settings), scaler)
+    return Learner(model, optimizer, scaler)
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,11 +18,10 @@ from torch import Tensor
 
 from tunny.core.console import warn
 from tunny.core.errors import TrainingFailed
-from tunny.data.plan import Step
-from tunny.data.store import WindowStore
+from tunny.data.plan import Step, Steps
 from tunny.engine.backend import SingleProcess, is_out_of_memory
 from tunny.engine.compute import Compute
-from tunny.tasks.lessons import Batch, Lesson
+from tunny.tasks.lessons import Lesson
 from tunny.training.optimizer import Learner
 from tunny.training.settings import TrainSettings
 
@@ -34,7 +33,7 @@ class MicroBatch(NamedTuple):
     """What goes through the model at once."""
 
     number: int  # in the global batch
-    batch: Batch
+    batch: Any  # as the lesson makes them
     counts: bool  # whether anything is learnt of it
 
 
@@ -43,10 +42,10 @@ Batches = list[MicroBatch]
 
 @dataclass(frozen=True)
 class Work:
-    """What every step needs beside the model: the task, the rows, and how and where they are computed."""
+    """What every step needs beside the model: the task, the steps and their rows, and how and where they are computed."""
 
     task: Lesson
-    rows: WindowStore
+    steps: Steps
     seed: int
     settings: TrainSettings
     backend: SingleProcess
@@ -58,7 +57,7 @@ class Work:
         """
         micro = step.micro_batches(limit or len(step.rows), self.backend.rank, self.backend.world_size)
         parts = [(at, rows if len(rows) else step.rows[:1], len(rows) > 0) for at, rows in micro]
-        return [MicroBatch(at, self.task.batch([self.rows[int(row)] for row in rows]), counts) for at, rows, counts in parts]
+        return [MicroBatch(at, self.task.batch(self.steps.rows(rows)), counts) for at, rows, counts in parts]
 
 
 class Asked(NamedTuple):
@@ -66,6 +65,9 @@ class Asked(NamedTuple):
 
     stop: bool = False  # by a signal: save, and leave the rest for later
     end: bool = False  # by a callback: training is done
+
+
+Outputs = list[tuple[int, Sequence[Any]]]  # numbers of micro-batches, and one output a row
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Taken:
     slots: int  # tokens with padding
     limit: int | None  # most rows of a micro-batch, after memory ran out
     asked: Asked  # of any rank, before it
+    outputs: Outputs | None  # where the task gives some
 
 
 def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
@@ -96,23 +99,23 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
 
 
 def take_step(
-    work: Work, learner: Learner, step: Step, batches: Batches, number: int, limit: int | None, asked: Asked = Asked(),  # noqa: B008
-    after: Callable[[Tensor], None] = lambda loss: None,
+    work: Work, learner: Learner, step: Step, batches: Batches, number: int, limit: int | None, asked: Asked,
+    after: Callable[[Tensor], None],
 ) -> Taken:  # fmt: skip
-    """Take optimizer step `number` (from 0); one process halves the micro-batches where memory runs out. `signum` asks for a stop."""
+    """Take optimizer step `number` (from 0); one process halves the micro-batches where memory runs out. `after` sees their losses."""
     learner.model.train()
     while True:
         learner.optimizer.zero_grad(set_to_none=True)
         try:
-            if limit is not None and any(len(batch.weights) > limit for _, batch, _ in batches):
+            if limit is not None and any(batch.num_rows > limit for _, batch, _ in batches):
                 batches = work.batches(step, limit)
             targets, tokens, slots, *flags = work.backend.sum([*_counts(batches), *asked])
-            loss = _backward(work, learner, batches, number, targets, after)
+            loss, outputs = _backward(work, learner, batches, number, targets, after)
             break
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            largest = max(len(batch.weights) for _, batch, _ in batches)
+            largest = max(batch.num_rows for _, batch, _ in batches)
             if work.backend.world_size > 1:
                 raise TrainingFailed(
                     f"step {number + 1}: out of memory on rank {work.backend.rank} with {largest} rows at once. Set engine.micro_batch_limit "
@@ -131,31 +134,34 @@ def take_step(
         norm = work.backend.clip(learner.optimizer, work.settings.max_grad_norm or math.inf)
         learner.scaler.step(learner.optimizer)
         learner.scaler.update()
-    return Taken(number + 1, loss, norm, targets, int(tokens), int(slots), limit, Asked(*(flag > 0 for flag in flags)))
+    return Taken(number + 1, loss, norm, targets, int(tokens), int(slots), limit, Asked(*(flag > 0 for flag in flags)), outputs)
 
 
 def _counts(batches: Batches) -> list[float]:
     """Return the targets, tokens, and tokens with padding of this rank's batches."""
     counted = [batch for _, batch, counts in batches if counts]
-    return [
-        sum(batch.num_targets for batch in counted), sum(batch.num_tokens for batch in counted),
-        sum(batch.inputs["input_ids"].numel() for batch in counted),
-    ]  # fmt: skip
+    return [sum(getattr(batch, name) for batch in counted) for name in ("num_targets", "num_tokens", "num_slots")]
 
 
-def _backward(work: Work, learner: Learner, batches: Batches, number: int, targets: float, after: Callable[[Tensor], None]) -> Tensor:
-    """Accumulate the gradient of the mean loss over all targets of the step; return this rank's loss sum."""
-    losses = [torch.zeros((), device=work.backend.device)]
+def _backward(
+    work: Work, learner: Learner, batches: Batches, number: int, targets: float, after: Callable[[Tensor], None]
+) -> tuple[Tensor, Outputs | None]:
+    """Accumulate the gradient of the mean loss over all targets of the step; return this rank's loss sum, and its outputs."""
+    losses, outputs = [torch.zeros((), device=work.backend.device)], None
     for at, batch, counts in batches:
         torch.manual_seed(forward_seed(work.seed, number, at))
         with work.backend.hold_sync(learner.model) if at != batches[-1].number else nullcontext():  # torch looks in both passes
             with work.compute.of(batch.lengths):
-                loss = work.task.train_step(learner.model, batch.to(work.backend.device)) * counts
+                found = work.task.train_step(learner.model, batch.to(work.backend.device))
+            loss, given = found if isinstance(found, tuple) else (found, None)
+            loss = loss * counts
+            if given is not None:
+                outputs = [*(outputs or ()), *([(at, given)] if counts else ())]
             losses.append(loss.detach())
             if targets:
                 learner.scaler.scale(loss / targets).backward()  # type: ignore[no-untyped-call]
         after(losses[-1])
-    return torch.stack(losses).sum()
+    return torch.stack(losses).sum(), outputs
 
 
 def forward_seed(seed: int, step: int, micro_batch: int) -> int:

@@ -55,10 +55,10 @@ def test_every_shape_gives_the_same_example(tmp_path, shape):
 
 
 BAD_SHAPES = {
-    "no export": ('[{"text": "x"}]', "1: expected a task of Label Studio with an object data; there are: text"),
+    "no export": ('[{"text": "x"}]', "task 1: expected a task of Label Studio with an object data; there are: text"),
     "a text": ("hello", "1: expected a JSON, CSV or TSV export of Label Studio, found 'hello'"),
     "nothing": ("", "1: expected a JSON, CSV or TSV export of Label Studio, found nothing"),
-    "a list of numbers": ("[5]", "1: expected a task of Label Studio as an object, found 5"),
+    "a list of numbers": ("[5]", "task 1: expected a task of Label Studio as an object, found 5"),
     "half an object": ('{"data": {"text": "x"}', "1: not valid JSON: Expecting ',' delimiter"),
     "half a list": ('[{"data": {"text": "x"}}', "1: expected , or ] after an element of the list, found 'the end of the file'"),
     "annotations as a number": (
@@ -67,7 +67,7 @@ BAD_SHAPES = {
     ),
     "a result as an object": (
         '[{"data": {"text": "x"}, "annotations": [{"result": {"a": 1}}]}]',
-        "1: expected annotations as a list of objects",
+        "task 1: expected annotations as a list of objects",
     ),
     "a row too short": ("annotation_id,annotator,text\n1,1,fine\n2\n", "3: expected 3 columns as in the first row, found 1"),
     "deep nesting": ('[{"data": ' + "[" * 100_000, "1: not readable JSON: it is nested too deeply"),

@@ -27,14 +27,12 @@ def rows(source: Source) -> Iterator[Row]:
 
 def list_elements(source: Source) -> Iterator[Row]:
     """Yield the elements of a file that is a JSON list, holds one in an object, or is a single object."""
-    with source.text(newline="") as file:
-        is_list = file.read(1 << 12).lstrip("\ufeff \t\r\n").startswith("[")
     try:
         with source.text(newline="") as file:
-            yield from elements(file) if is_list else _in_object(file.read())
+            yield from elements(file) if source.is_list else _in_object(file.read())
     except JSONProblem as problem:
         if source.settings.on_error == "stop":
-            raise DataError(f"{source.where(problem.line)}: {problem}") from problem
+            raise DataError(f"{source.where(str(problem.line))}: {problem}") from problem
         yield Row(0, "", None, f"{problem}; nothing after it can be read", problem.line)
 
 

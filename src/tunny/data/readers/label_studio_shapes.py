@@ -57,7 +57,7 @@ def _elements(source: Source) -> Iterator[Row]:
     with source.text(newline="") as file:
         head = file.read(1 << 12).lstrip("\ufeff \t\r\n")
     columns = head.partition("\n")[0]
-    if head.startswith("["):
+    if source.is_list:
         yield from list_elements(source)
     elif head.startswith("{"):
         lines = (parsed(number, line) for number, line in source.lines() if line.strip())

@@ -4,16 +4,14 @@ from collections.abc import Iterator
 
 from tunny.core.errors import DataError
 from tunny.data.example import Example, Row
-from tunny.data.source import Source
+from tunny.data.source import GOLD, Source
 
 
 def read(source: Source) -> Iterator[Example]:
     """Yield one unlabelled example a line."""
     if source.labels_needed:
-        raise DataError(
-            f"{source.path.name}: plain text has no labels, and labels are needed here. "
-            "If the file is in another format, say so in data.format."
-        )
+        what = f"plain text has no labels, and labels are needed here. {GOLD[source.for_tokens]}"
+        raise DataError(f"{source.path.name}: {what} If the file is in another format, say so in data.format.")
     for number, line in source.lines():
         if line.strip():
             yield from source.accept(number, Example(source.where(number), line))

@@ -144,7 +144,9 @@ def make_trackers(settings: TrackSettings, folder: Path, name: str) -> Trackers:
         _require("tensorboard", "tensorboard")
         found["tensorboard"] = TensorBoard(folder / "tensorboard", settings.tensorboard)
     found |= _servers(settings, folder, name)
-    found |= {own: made(own, Tracker, options, "track") for own, options in (settings.model_extra or {}).items() if options is not None}
+    found |= {
+        own: made(own, Tracker, options, f"track.{own}") for own, options in (settings.model_extra or {}).items() if options is not None
+    }
     return Trackers(LogFile(folder / "log.jsonl"), found, System(settings.system.every_seconds) if settings.system else None)
 
 

@@ -1,0 +1,230 @@
+"""A task of a user's own: its model, rows, batches, losses, predictions and scores in one class. What it gives is checked.
+
+`task.kind: my_package.my_module:MyTask` names it; its settings stand beside `kind`. Devices, precision, several processes, checkpoints,
+logs and the run folder are the same as for Tunny's own tasks.
+"""
+
+import math
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import ConfigDict, Field, create_model
+from torch import Tensor, nn
+
+from tunny.core import settings
+from tunny.core.errors import ConfigError, TaskFailed, TunnyError
+from tunny.core.named import made, named
+from tunny.data.stream import Stream
+from tunny.engine.backend import is_out_of_memory
+
+
+class Task(ABC):
+    """What is learnt and answered. A row is whatever `read` yields, a batch whatever `batch` returns (tensors in mappings or sequences)."""
+
+    class Settings(settings.Settings):
+        """What stands beside `task.kind`."""
+
+    metric: ClassVar[str | None] = None  # the score that chooses the best model: the highest, of a loss or an error the lowest
+
+    def __init__(self, settings: Any):
+        self.settings = settings
+
+    @abstractmethod
+    def model(self) -> nn.Module:
+        """Return the model to start from; torch's random numbers are seeded."""
+
+    @abstractmethod
+    def read(self, path: str) -> Iterator[Any]:
+        """Yield the rows of a file."""
+
+    def rows(self, paths: Sequence[str]) -> Sequence[Any] | Stream:
+        """Return the rows of a set: all in memory here, or any sequence; `tunny.Stream(self.read, paths)` for more than memory holds."""
+        return [row for path in paths for row in self.read(path)]
+
+    def length(self, row: Any) -> int:
+        """Return the length of a row: rows of like length come into a batch together."""
+        return 1
+
+    @abstractmethod
+    def batch(self, rows: Sequence[Any]) -> Any:
+        """Collate rows, of which those to predict may have no labels."""
+
+    def num_targets(self, batch: Any) -> float | None:
+        """Return what the loss sum of a batch is to be divided by; None: the number of rows."""
+        return None
+
+    @abstractmethod
+    def train_step(self, model: nn.Module, batch: Any) -> Tensor | tuple[Tensor, Sequence[Any]]:
+        """Return the sum (no mean) of the losses of a batch, or that and one output a row, which `step_end` of callbacks sees.
+
+        `model` is the wrapped model: call this one.
+        """
+
+    @abstractmethod
+    def predict_step(self, model: nn.Module, batch: Any) -> Sequence[Any]:
+        """Return one prediction a row, as JSON can hold them; gradients are off."""
+
+    @abstractmethod
+    def score(self, rows: Iterable[Any], predictions: Sequence[Any]) -> Mapping[str, float | None]:
+        """Return the scores of predictions, which are in the order of the rows of a set, whatever computed them."""
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer | None:
+        """Return an optimizer over the wrapped model; None: AdamW as `train` says."""
+        return None
+
+    def rate(self, step: int, total_steps: int) -> float | None:
+        """Return the factor on the learning rates in a step (from 0); None: the schedule that `train` says."""
+        return None
+
+    def save(self, model: nn.Module, folder: Path) -> None:  # noqa: B027 - may be left out
+        """Write what others need beside the weights into the model's folder, such as a tokenizer."""
+
+
+class Named(settings.Settings):
+    """A user's task that is named beside a model, which knows its settings; some of them may be given anew."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def settings_of(kind: str, whole: bool = True) -> type[settings.Settings]:
+    """Return the settings class of the `task` section for a user's class, with all its settings or without what is required.
+
+    Raises ConfigError where it is no class of tasks.
+    """
+    found = named(kind, "task.kind")
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise ConfigError(f"task.kind: {kind} is no task: expected a subclass of tunny.Task, found {found!r}")
+    of_kind: Any = (Literal[kind], Field(description="class of the task"))
+    return create_model("OwnTaskSettings", __base__=found.Settings if whole else Named, kind=of_kind)
+
+
+def make_own(section: settings.Settings) -> Task:
+    """Make the task that a `task` section names; raise ConfigError where it lacks a method or cannot be made."""
+    return made(section.kind, Task, section, "task.kind")  # type: ignore[attr-defined, type-abstract]
+
+
+@contextmanager
+def calling(task: Task, method: str) -> Iterator[None]:
+    """Turn what a user's method raises into a TaskFailed that names it and its line; memory that ran out stays as it is."""
+    try:
+        yield
+    except TunnyError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        raise TaskFailed(f"{type(task).__name__}.{method} raised {type(error).__name__}: {error} ({at.filename}:{at.lineno})") from error
+
+
+@dataclass(frozen=True)
+class OwnBatch:
+    """A user's batch, and what the loop counts of it."""
+
+    made: Any
+    num_rows: int
+    num_targets: float
+    lengths: tuple[int, ...]  # of each row, as the task says
+    num_slots: int = 0  # padding is the task's affair
+
+    @property
+    def num_tokens(self) -> int:
+        """What the task's lengths sum up to."""
+        return sum(self.lengths)
+
+    def to(self, device: torch.device) -> "OwnBatch":
+        """Return the batch on a device."""
+        return replace(self, made=moved(self.made, device))
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Return a value with the tensors in it on a device: those in mappings, sequences, and whatever has a `to`."""
+    if hasattr(value, "to"):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: moved(item, device) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(moved(item, device) for item in value))
+    return type(value)(moved(item, device) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+class TaskLesson:
+    """What a user's task learns."""
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    def batch(self, rows: Sequence[Any]) -> OwnBatch:
+        """Collate rows and count their targets."""
+        with calling(self.task, "batch"):
+            made = self.task.batch(rows)
+        with calling(self.task, "num_targets"):
+            targets = self.task.num_targets(made)
+            targets = float(len(rows) if targets is None else targets)
+        if not (math.isfinite(targets) and targets >= 0):
+            raise TaskFailed(f"{type(self.task).__name__}.num_targets: expected a number of at least 0, found {targets}")
+        with calling(self.task, "length"):
+            return OwnBatch(made, len(rows), targets, tuple(int(self.task.length(row)) for row in rows))
+
+    def train_step(self, model: nn.Module, batch: OwnBatch) -> Tensor | tuple[Tensor, Sequence[Any]]:
+        """Return the loss sum, with the outputs where the task gives some."""
+        with calling(self.task, "train_step"):
+            found = self.task.train_step(model, batch.made)
+        loss, outputs = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            shown = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+            raise TaskFailed(
+                f"{type(self.task).__name__}.train_step: expected the sum of the losses as a tensor of one number, found {shown}"
+            )
+        if not loss.requires_grad:
+            raise TaskFailed(f"{type(self.task).__name__}.train_step: its loss does not depend on what learns in the model")
+        return loss.reshape(()) if outputs is None else (loss.reshape(()), one_each(self.task, "train_step", outputs, batch.num_rows))
+
+
+def one_each(task: Task, method: str, outputs: Any, rows: int) -> list[Any]:
+    """Return outputs as a list; raise TaskFailed where they are not one a row."""
+    found = list(outputs) if isinstance(outputs, Iterable) else [outputs]
+    if len(found) != rows:
+        raise TaskFailed(f"{type(task).__name__}.{method}: expected one output a row, found {len(found)} for {rows} rows")
+    return found
+
+
+def check_sum(lesson: TaskLesson, model: nn.Module, rows: Sequence[Any], run: Callable[[], Any]) -> None:
+    """Raise TaskFailed where the same rows twice have twice the targets, but the loss of once: that is a mean.
+
+    `run` is the context of a forward pass. The model is asked as it answers, without dropout.
+    """
+    model.eval()
+    once, twice = (lesson.batch(list(rows) * times) for times in (1, 2))
+    losses = []
+    for batch in (once, twice):
+        with run():
+            found = lesson.train_step(model, batch)
+        losses.append(float((found[0] if isinstance(found, tuple) else found).detach()))
+    same = math.isclose(losses[0], losses[1], rel_tol=1e-3) and abs(losses[0]) > 1e-6
+    if same and math.isclose(twice.num_targets, 2 * once.num_targets, rel_tol=1e-3):
+        raise TaskFailed(
+            f"{type(lesson.task).__name__}.train_step: expected the sum of the losses, found a mean: the same {len(rows)} rows twice have "
+            f"the loss of once, {losses[0]:.4g}. Use reduction='sum'; what it is divided by is num_targets."
+        )
+
+
+def reading(task: Task, paths: Sequence[str]) -> Sequence[Any] | Stream:
+    """Return the rows of a set; errors of reading name the method."""
+    with calling(task, "rows"):
+        rows = task.rows(paths)
+    if isinstance(rows, Stream):
+        return Stream(partial(_guarded, task, rows.read), rows.paths)
+    return rows
+
+
+def _guarded(task: Task, read: Callable[[str], Iterator[Any]], path: str) -> Iterator[Any]:
+    with calling(task, "read"):
+        yield from read(path)

@@ -1,0 +1,241 @@
+"""Tasks of users' own: trained, scored, resumed, launched, and refused with a reason."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import tunny
+from tests.own_tasks import LINES, write_points
+from tunny.cli import main
+from tunny.core.errors import ConfigError, DataError, ModelError, TaskFailed
+from tunny.engine.settings import EngineSettings
+
+POINTS = 203  # does not divide by batches, nor by ranks
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The user's folder, with a module and its data."""
+    (tmp_path / "lines.py").write_text(LINES, "utf-8")
+    write_points(tmp_path / "train.jsonl", POINTS)
+    write_points(tmp_path / "dev.jsonl", 43, 2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("lines", None)
+    yield tmp_path
+    sys.modules.pop("lines", None)
+
+
+def config(out="run", task=None, **sections):
+    """Return settings of a short training."""
+    given = {
+        "task": {"kind": "lines:Corners", **(task or {})}, "output_dir": out,
+        "data": {"train": "train.jsonl", "validation": "dev.jsonl"}, "train": {"epochs": 3, "learning_rate": 0.02, "log_every_steps": 1},
+    }  # fmt: skip
+    return {**given, **{name: {**given.get(name, {}), **values} for name, values in sections.items()}}
+
+
+def log(folder, name="train/loss"):
+    lines = (json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines())
+    return [line[name] for line in lines if name in line]
+
+
+def answers(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_a_task_learns_and_leaves_a_run_with_predictions_in_order(here):
+    folder = tunny.train(config())
+    assert json.loads((folder / "manifest.json").read_text())["finished"]
+    scores = json.loads((folder / "validation/metrics.json").read_text())["metrics"]
+    assert scores["accuracy"] == max(log(folder, "validation/accuracy")) > 0.8
+    assert [row["id"] for row in answers(folder / "validation/predictions.jsonl")] == [f"dev-{number}" for number in range(43)]
+
+
+def test_the_class_itself_names_the_task_from_python(here):
+    from lines import Corners
+
+    folder = tunny.train(config() | {"task": Corners})
+    assert "lines:Corners" in (folder / "config.yaml").read_text()
+    assert tunny.predict(folder / "model", "dev.jsonl", "found.jsonl", task=Corners) == 43
+
+
+def test_its_settings_are_checked_and_described(here, capsys):
+    with pytest.raises(ConfigError, match=r"unknown setting 'task.widht'; did you mean 'task.width'\?"):
+        tunny.train(config(task={"widht": 3}))
+    with pytest.raises(ConfigError, match=r"task\.width: expected integer, found 'wide'"):
+        tunny.train(config(task={"width": "wide"}))
+    with pytest.raises(SystemExit, match="0"):
+        main(["config", "--task", "lines:Corners", "--markdown"])
+    assert "| `task.width` | integer | `16` |" in capsys.readouterr().out
+
+
+def test_a_saved_config_makes_the_same_run_again(here):
+    first = tunny.train(config(task={"width": 8}))
+    again = tunny.train(first / "config.yaml", overwrite=True)
+    assert log(first) == log(again)
+
+
+def test_several_validation_sets_and_a_test_set_are_scored(here):
+    write_points(here / "far.jsonl", 11, 3)
+    folder = tunny.train(config(data={"validation": {"near": "dev.jsonl", "far": "far.jsonl"}, "test": "far.jsonl"}))
+    assert log(folder, "near/accuracy")
+    assert log(folder, "far/accuracy")
+    assert len(answers(folder / "validation/far/predictions.jsonl")) == len(answers(folder / "test/predictions.jsonl")) == 11
+
+
+def test_rows_without_labels_are_answered_by_those_who_name_the_task(here, capsys):
+    folder = tunny.train(config())
+    write_points(here / "new.jsonl", 7, 4, labelled=False)
+    with pytest.raises(ModelError, match=r"whose code would run, and no task is named\. Give --task lines:Corners"):
+        tunny.predict(folder / "model", "new.jsonl", "found.jsonl")
+    assert tunny.predict(folder / "model", "new.jsonl", "found.jsonl", task="lines:Corners") == 7
+    assert tunny.evaluate(folder / "model", "dev.jsonl", "scores", task="lines:Corners")["accuracy"] == max(
+        log(folder, "validation/accuracy")
+    )
+    with pytest.raises(ModelError, match="is a model of the task lines:Corners; only evaluate and predict take it"):
+        tunny.load(folder / "model")
+
+
+def test_an_own_optimizer_and_rate_take_the_place_of_ours(here):
+    folder = tunny.train(config(task={"sgd": True}))
+    assert set(log(folder, "train/learning_rate")) == {0.125}
+    assert all("exp_avg" not in name for name in tensors(folder))
+
+
+def tensors(folder):
+    from safetensors.torch import load_file
+
+    newest = max((folder / "checkpoints").iterdir(), key=lambda path: int(path.name.partition("-")[2]))
+    return load_file(newest / "optimizer.safetensors")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_resumed_run_is_the_same_as_one_that_went_through(here, stream):
+    whole = tunny.train(config("whole", {"stream": stream}, checkpoint={"every_steps": 4, "keep_last": 100}))
+    folder = tunny.train(config("cut", {"stream": stream}, checkpoint={"every_steps": 4, "keep_last": 100}))
+    for step in (path for path in (folder / "checkpoints").iterdir() if int(path.name.partition("-")[2]) > 20):
+        for file in step.iterdir():
+            file.unlink()
+        step.rmdir()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "finished": False}))
+    tunny.train(config("cut", {"stream": stream}, checkpoint={"every_steps": 4, "keep_last": 100}), resume=True)
+    assert json.loads((folder / "manifest.json").read_text())["resumed_from"] == [20]
+    assert (folder / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+
+
+def test_micro_batches_learn_the_same_as_one_batch_where_nothing_is_drawn(here):
+    (here / "lines.py").write_text(LINES.replace("nn.Dropout(0.1)", "nn.Identity()"), "utf-8")
+    sys.modules.pop("lines", None)
+    one, many = tunny.train(config("one")), tunny.train(config("many", engine={"micro_batch_limit": 3}))
+    assert log(many) == pytest.approx(log(one), abs=1e-5)
+
+
+def test_outputs_reach_callbacks_in_the_order_of_the_rows_once_each_an_epoch(here):
+    tunny.train(config(train={"callbacks": ["lines:Seen"], "epochs": 1}, engine={"micro_batch_limit": 3}))
+    seen = answers(here / "seen-0.jsonl")
+    assert [len(step) for step in seen].count(16) == POINTS // 16
+    assert sorted(name for step in seen for name in step) == sorted(f"train-{number}" for number in range(POINTS))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("mean", "expected the sum of the losses, found a mean: the same 2 rows twice have the loss of once"),
+        ("many", r"expected the sum of the losses as a tensor of one number, found a tensor of shape \(2,\)"),
+        ("number", "expected the sum of the losses as a tensor of one number, found 1"),
+        ("apart", "its loss does not depend on what learns"),
+        ("train_step", r"Corners.train_step raised KeyError: 'colour' \(.*lines.py:\d+\)"),
+        ("outputs", "Corners.train_step: expected one output a row, found 1 for 2 rows"),
+        ("predict", "Corners.predict_step: expected one output a row, found 1 for 2 rows"),
+        ("read", r"Corners.rows raised ValueError: cannot read this"),
+    ],
+)
+def test_what_a_task_does_wrong_is_named_before_anything_is_written(here, wrong, message):
+    with pytest.raises(TaskFailed, match=message):
+        tunny.train(config(task={"wrong": wrong}))
+    assert not (here / "run/config.yaml").exists()
+
+
+def test_predictions_that_json_cannot_hold_are_named(here):
+    with pytest.raises(TaskFailed, match=r"Corners.(predict_step: expected what JSON holds|score raised TypeError)"):
+        tunny.train(config(task={"wrong": "json"}))
+
+
+def test_a_metric_that_the_scores_lack_is_refused_at_the_start(here):
+    with pytest.raises(ConfigError, match="expected one of the task's scores, other; found 'accuracy'"):
+        tunny.train(config(task={"wrong": "score"}))
+    assert not (here / "run/config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("lines:Corner", "task.kind: lines has no 'Corner'; did you mean 'Corners'?"),
+        ("nowhere:Task", "task.kind: .*nowhere"),
+        ("lines:NoTask", "task.kind: lines:NoTask is no task: expected a subclass of tunny.Task"),
+        ("lines:Half", "Half with abstract methods batch, predict_step, read, score, train_step|Half without an implementation"),
+    ],
+)
+def test_a_class_that_is_missing_or_lacks_a_method_is_refused(here, kind, message):
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?") if "did you" in message else message):
+        tunny.train(config() | {"task": kind})
+
+
+def test_settings_that_mean_nothing_to_it_are_refused_all_at_once(here):
+    with pytest.raises(ConfigError) as caught:
+        tunny.train(config(data={"text": "body"}, encode={"max_tokens": 128}, model={"name": "other"}))
+    named = re.findall(r"^(\w+\.\w+): is for Tunny's own tasks", str(caught.value), re.MULTILINE)
+    assert named == ["data.text", "model.name", "encode.max_tokens"]
+
+
+def test_other_commands_say_that_they_do_not_take_it(here, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", "train.jsonl", "--task", "lines:Corners"])
+    assert "lines:Corners is a task of your own; only train, prepare, evaluate and predict take one" in capsys.readouterr().err
+
+
+def test_sets_without_rows_are_refused(here):
+    (here / "dev.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"validation: no rows in dev\.jsonl"):
+        tunny.train(config())
+
+
+def test_most_examples_of_each_set_are_taken_from_its_start(here):
+    folder = tunny.train(config(data={"max_examples": {"train": 20, "validation": 5}}))
+    assert len(answers(folder / "validation/predictions.jsonl")) == 5
+    assert json.loads((folder / "audit.json").read_text())["splits"]["train"]["counts"] == {"rows read": 20}
+
+
+def test_weights_of_another_width_do_not_load(here):
+    folder = tunny.train(config())
+    section = json.loads((folder / "model/tunny.json").read_text())
+    section["task"]["width"] = 5
+    (folder / "model/tunny.json").write_text(json.dumps(section))
+    with pytest.raises(ModelError, match="its weights do not fit the model of lines:Corners"):
+        tunny.predict(folder / "model", "dev.jsonl", "found.jsonl", task="lines:Corners")
+    assert EngineSettings().device == "auto"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "stream"), [("ddp", False), ("ddp", True), ("fsdp", False)])
+def test_two_processes_learn_and_answer_what_one_does(here, strategy, stream):
+    alone = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    write_points(here / "train.jsonl", 192)  # so that both have as many micro-batches, which draw the dropout
+    for name, processes in (("one", 1), ("two", 2)):
+        launch = ["launch", "-n", "2"] if processes == 2 else []
+        given = f"--task lines:Corners --task.stream {str(stream).lower()} --data.train train.jsonl --data.validation dev.jsonl".split()
+        given += f"--output_dir {name} --train.epochs 2 --train.log_every_steps 1 --engine.micro_batch_limit 4".split()
+        given += ["--train.callbacks", "[lines:Seen]", *(["--engine.strategy", strategy] if processes == 2 else [])]
+        subprocess.run([sys.executable, "-m", "tunny", *launch, "train", *given], check=True, env=alone, timeout=120)
+        for rank in range(processes):
+            (here / f"seen-{rank}.jsonl").rename(here / f"{name}-{rank}.jsonl")
+    assert log(here / "two") == pytest.approx(log(here / "one"), abs=1e-5)
+    assert log(here / "two", "validation/accuracy") == log(here / "one", "validation/accuracy")
+    assert answers(here / "two-0.jsonl") == answers(here / "two-1.jsonl") == answers(here / "one-0.jsonl")
+    assert answers(here / "two/validation/predictions.jsonl") == answers(here / "one/validation/predictions.jsonl")
