@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -68,8 +69,19 @@ def words(path: Path, sentences: list, between: str = " ") -> None:
     write(path, "\n".join("".join(f"{word}{between}{tag}\n" for word, tag in each) for each in sentences))
 
 
+def own(folder: Path, name: str) -> None:
+    """An example of a task of one's own, copied where it is started."""
+    for ending in ("py", "yaml"):
+        shutil.copy(ROOT / "examples" / "own" / f"{name}.{ending}", folder)
+
+
 def pymarlin(folder: Path) -> None:
     save("bert", folder / "bert-base-uncased")
+    own(folder, "ner_running_metrics")
+    named = [[(word, tag.replace("PER", "person").replace("LOC", "place")) for word, tag in each] for each in ner_sentences()]
+    for name, part in (("train", named[:45]), ("validation", named[45:])):
+        lines = [[str(at), word, tag] for at, each in enumerate(part) for word, tag in each]
+        table(folder / f"{name}.csv", ["sentence", "word", "tag"], *lines, delimiter=",")
     lines = [
         [f"Sentence: {at}" if first == 0 else "", word, "NN", tag]
         for at, each in enumerate(ner_sentences(), 1)
@@ -81,6 +93,7 @@ def pymarlin(folder: Path) -> None:
 
 def glue(folder: Path) -> None:
     save("bert", folder / "bert-base-uncased")
+    own(folder, "glue_recipe")
     _, made = rows("pair")
     lines = [
         [str(at), first, second, "entailment" if verdict == "yes" else "not_entailment"] for at, (first, second, verdict) in enumerate(made)
@@ -242,9 +255,12 @@ def test_every_section_with_commands_is_run():
 
 def test_pymarlin(ran):
     page = ran("PyMarlin")
-    assert page.printed.count("step 2/4") == 1  # of the first run: 52 rows by 32 twice
+    assert re.search(r"^step 4/4  epoch 2\.00  .*validation/f1 ", page.printed, re.MULTILINE)  # of the first run: 52 rows by 32 twice
     assert [line["step"] for line in page.log("runs/ner")] == [4]  # of the second: by 16 once
     assert any((page.folder / "runs/ner/tensorboard").iterdir())
+    running = re.findall(r"^epoch (\d), while learning: macro_f1 [\d.]+  accuracy [\d.]+$", page.printed, re.MULTILINE)
+    assert running == ["1", "2"]
+    assert {"validation/macro_f1", "validation/accuracy"} <= set(page.log("runs/ner-running-metrics")[-1])
 
 
 def test_metaextractor(ran):
@@ -288,6 +304,9 @@ def test_glue(ran):
     predicted = [json.loads(line) for line in (page.folder / "inference_output/test.jsonl").read_text("utf-8").splitlines()]
     assert len(predicted) == 16
     assert {row["label"] for row in predicted} <= {"entailment", "not_entailment"}
+    answers = (page.folder / "inference_output/recipe.jsonl").read_text("utf-8").splitlines()
+    assert len(answers) == 16
+    assert set(map(json.loads, answers)) <= {"entailment", "not_entailment"}
 
 
 @pytest.mark.slow
