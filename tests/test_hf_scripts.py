@@ -472,6 +472,14 @@ def test_arguments_become_settings(words, expected):
     assert expected.items() <= found.items()
 
 
+def test_the_batch_of_each_device_counts_for_all_that_train_together(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    words = "--do_train --model_name_or_path m --per_device_train_batch_size 4 --gradient_accumulation_steps 8"
+    found = settings_of(understand("run_ner", read_words(words.split())), {"train": "t"}, {"do_train": "train"})
+    assert (found["train.batch_size"], found["engine.micro_batch_limit"]) == (96, 4)
+
+
 def test_with_the_defaults_of_the_script():
     told = understand("run_ner", read_words(["--do_train", "--model_name_or_path", "m", "--train_file", "t"]))
     assert settings_of(told, {"train": "t"}, {"do_train": "train"}) == {

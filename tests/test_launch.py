@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny import save_model
+from tests.trained import write_data
+
 SAMPLE = Path(__file__).parent.parent / "src/tunny/samples/harbour.yaml"
 SHORT = (
     "--train.epochs=1",
@@ -223,3 +226,27 @@ def test_launch_without_a_command_is_refused():
     done = tunny("launch", "-n", "2")
     assert "COMMAND" in done.communicate(timeout=60)[1]
     assert done.returncode == 2
+
+
+def run_ner(folder, *arguments, **options):
+    """Start run-ner on words of people and places, with a tiny model, in two processes."""
+    model, (train, validation) = save_model("bert", folder / "model"), write_data("ner", folder)
+    files = ["--model_name_or_path", model, "--train_file", train, "--validation_file", validation, "--output_dir", folder / "out"]
+    return tunny("run-ner", *files, "--max_seq_length", 64, *arguments, processes=2, **options)
+
+
+def test_a_killed_process_of_run_ner_changes_nothing_but_the_time(tmp_path):
+    launcher = run_ner(tmp_path, "--do_train", "--do_eval", "--max_steps", 6, "--logging_steps", 1, "--save_steps", 2, restarts=3)
+    said = kill_a_worker(launcher, 3) + launcher.communicate(timeout=300)[1]
+    assert launcher.returncode == 0, said
+    state = json.loads((tmp_path / "out/trainer_state.json").read_text("utf-8"))
+    assert [line["step"] for line in state["log_history"]] == [1, 2, 3, 4, 5, 6]
+    assert "eval_f1" in json.loads((tmp_path / "out/all_results.json").read_text("utf-8"))
+    assert said.count("report: ") == 1
+
+
+def test_run_ner_without_training_is_for_one_process(tmp_path):
+    done = run_ner(tmp_path, "--do_eval")
+    assert "2 processes were started, and only --do_train is for several" in done.communicate(timeout=60)[1]
+    assert done.returncode == 2
+    assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tunny.core.console import silence
 from tunny.core.errors import ConfigError, Stopped, TunnyError
 from tunny.core.version import __version__, versions
 
@@ -17,7 +18,7 @@ app = typer.Typer(name="tunny", add_completion=False, pretty_exceptions_enable=F
 
 Flags = list[tuple[str, str | None]]
 _flags: Flags = []
-TOGETHER = ("train", "distill")  # commands that processes can share
+TOGETHER = ("train", "distill", "run-ner", "run-glue")  # commands that processes can share
 
 Config = Annotated[str | None, typer.Argument(help="config file (YAML)", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="go on from the newest whole checkpoint")]
@@ -293,6 +294,8 @@ def main(arguments: list[str] | None = None) -> None:
     _flags[:], rest = take_overrides(arguments)
     try:
         _require_together(rest)
+        if os.environ.get("RANK", "0") not in ("", "0"):
+            silence()
         code = app(rest, prog_name="tunny", standalone_mode=False)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as error:  # whoever read our output has seen enough: `tunny config | head`

@@ -22,6 +22,7 @@ from tunny.data.read import class_names, read
 from tunny.data.settings import TOKEN_KINDS, EncodeSettings, split_paths
 from tunny.data.tags import tag_words, word_tags
 from tunny.data.words import words_of
+from tunny.engine.group import world_of
 from tunny.hf_arguments import Arguments, read_words, understand
 from tunny.tasks.model import load_tokenizer
 from tunny.tasks.scoring import predicted_spans
@@ -52,6 +53,7 @@ def run_glue(words: Sequence[str], flags: Flags) -> None:
 
 
 def _run(told: Arguments, flags: Flags) -> None:
+    """Train in all processes that were started together; the rest is for the first one."""
     if told["token"]:
         os.environ["HF_TOKEN"] = told["token"]
     parts = _parts(told)
@@ -60,6 +62,9 @@ def _run(told: Arguments, flags: Flags) -> None:
         wanted = {name: part for name, part in DO.items() if part == "train" or part in parts}
     if not wanted:
         raise ConfigError(f"nothing to do: give one or more of {', '.join(f'--{name}' for name in DO)}")
+    world = world_of(os.environ)
+    if world.size > 1 and "do_train" not in wanted:
+        raise ConfigError(f"{world.size} processes were started, and only --do_train is for several. Start one, without the launcher.")
     values = settings_of(told, parts, wanted)
     config = load_config(None, flags, values).settings
     folder, model = Path(config.output_dir), config.model.name
@@ -67,6 +72,9 @@ def _run(told: Arguments, flags: Flags) -> None:
         train = _ready(told, config, folder)
         resolved = load_config(None, flags, values | _fitted(told, config))
         train(resolved)
+    if world.rank:
+        return
+    if "do_train" in wanted:
         _put_at_top(folder)
         config, model = resolved.settings, str(folder / "model")
         _write_results(folder, "train", _write_state(told, config, folder))
@@ -104,7 +112,8 @@ def settings_of(told: Arguments, parts: Mapping[str, str], wanted: Mapping[str, 
     problems += [] if told["model_name_or_path"] else ["--model_name_or_path: expected a model: a folder, a Hub id, or embedded"]
     rows, times = told["per_device_train_batch_size"], told["gradient_accumulation_steps"]
     found: dict[str, Any] = {"engine.precision": "fp16" if told["fp16"] else "bf16" if told["bf16"] else "fp32", **told.settings}
-    found |= {"data.train": parts.get("train"), "train.batch_size": rows * times, "engine.micro_batch_limit": rows if times > 1 else None}
+    found |= {"data.train": parts.get("train"), "engine.micro_batch_limit": rows if times > 1 else None}
+    found["train.batch_size"] = rows * times * world_of(os.environ).size
     most = {"train": told["max_train_samples"], "validation": told["max_eval_samples"], "test": told["max_predict_samples"]}
     found["data.max_examples"] = 100 if told["debug"] is True else {part: number for part, number in most.items() if number} or None
     found["train.max_steps"] = told["max_steps"] if (told["max_steps"] or -1) > 0 else told.settings.get("train.max_steps")
@@ -176,11 +185,12 @@ def _ready(told: Arguments, config: Config, folder: Path) -> Callable[[Resolved[
     """Return what trains into the output folder; raise an error where it would take the place of something that is wanted."""
     resumed, overwrite = told["resume_from_checkpoint"] or "false", told["overwrite_output_dir"]
     resume, is_run = resumed.lower() != "false", (folder / MANIFEST).exists()
+    restarted = run.restarted(folder)
     if config.train.seeds is not None:
         raise ConfigError("train.seeds: makes several models, and this command leaves one. Use tunny train.")
     if resume and resumed.lower() != "true" and not Path(resumed).absolute().is_relative_to(folder.absolute()):
         raise ConfigError(f"--resume_from_checkpoint: expected true, or a folder in {folder}, found {resumed}")
-    if is_run and not (resume or overwrite):
+    if is_run and not (resume or overwrite or restarted):
         what = "Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
         raise RunError(f"{folder}: already holds a run. {what}")
     theirs = [name for name in MODEL if (folder / name).exists()]
