@@ -70,8 +70,7 @@ def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> 
         if labels.kind != "regress" and name not in known:
             split.audit.event("labels the model does not know", name, f"{count} times; counted as errors")
     split.audit.add(dataset.audit)
-    for line in split.audit.told("data"):
-        say(line)
+    say("\n".join(split.audit.told("data")))
     return split
 
 
@@ -89,8 +88,7 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
         answers = ((example, answer.prediction) for example, answer in answered)
         version = _version(model) if form == "label-studio" else ""
         count = write_predictions(out, form, answers, predictor.task.labels.kind, audit, model_version=version, control=settings.control)
-        for line in audit.told("input"):
-            say(line)
+        say("\n".join(audit.told("input")))
         say(f"predictions: {out if out != '-' else 'standard output'} ({count:,} {form} records)")
         return count
 
