@@ -52,7 +52,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
         settings = predictor.reading(given.data)
         split = _read_for(predictor, data, settings)
         about = About(
-            ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
+            ", ".join(split.names), model, ", ".join(data), split.audit, split.names,
             page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]}, layout=layout,
         )  # fmt: skip
         scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), about)
