@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -82,10 +83,13 @@ def test_every_line_is_said_once(tmp_path):
     assert sum(line.startswith("model: ") for line in said) == 1
 
 
-@pytest.mark.parametrize(("processes", "strategy"), [(1, "auto"), (3, "ddp"), (3, "fsdp")])
-def test_a_run_of_two_processes_goes_on_with_any_number(processes, strategy, alone, tmp_path):
+@pytest.mark.parametrize(
+    ("begun", "processes", "strategy"),
+    [("ddp", 1, "auto"), ("ddp", 3, "ddp"), ("ddp", 3, "fsdp"), ("fsdp", 1, "auto"), ("fsdp", 2, "ddp"), ("fsdp", 3, "fsdp")],
+)
+def test_a_run_of_two_processes_goes_on_with_any_number(begun, processes, strategy, alone, tmp_path):
     folder = tmp_path / "run"
-    first = tunny("train", SAMPLE, "--output_dir", folder, *SHORT, "--engine.strategy=ddp", processes=2)
+    first = tunny("train", SAMPLE, "--output_dir", folder, *SHORT, f"--engine.strategy={begun}", processes=2)
     for line in first.stderr:
         if line.startswith("step 3/"):
             first.send_signal(signal.SIGTERM)
@@ -106,8 +110,7 @@ def kill_a_worker(launcher, step):
         said.append(line)
         if line.startswith(f"step {step}/"):
             break
-    workers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and parent_of(int(path.name)) == launcher.pid]
-    os.kill(max(workers), signal.SIGKILL)
+    os.kill(worker_of(launcher.pid), signal.SIGKILL)
     return "".join(said)
 
 
@@ -127,6 +130,34 @@ def test_a_killed_process_changes_nothing_but_the_time(step, alone, tmp_path):
     if not calm.exists():
         trained(calm, processes=2)
     assert digest(tmp_path / "run") == digest(calm)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_killed_on_one_machine_restarts_those_of_all(killed, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ["--nnodes=2", "--nproc_per_node=1", "--max-restarts=3", "--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "torch.distributed.run", *where, "--local_addr=127.0.0.1", "-m", "tunny", "train", SAMPLE]
+    agents = []
+    for number in range(2):  # each as a machine of its own
+        environment = {**ALONE, "OMP_NUM_THREADS": "1", "TUNNY_CACHE": str(tmp_path / f"cache-{number}")}
+        with (tmp_path / f"said-{number}").open("w") as said:
+            agents.append(subprocess.Popen([*command, "--output_dir", tmp_path / "run", *SHORT], stderr=said, env=environment))
+    started = time.monotonic()
+    while not (tmp_path / "run/checkpoints/step-2").exists():
+        assert time.monotonic() - started < 120
+        time.sleep(0.1)
+    os.kill(worker_of(agents[killed].pid), signal.SIGKILL)
+    codes = [agent.wait(200) for agent in agents]
+    assert codes == [0, 0], "".join(path.read_text("utf-8") for path in tmp_path.glob("said-*"))
+    assert len(log(tmp_path / "run")) == 6
+    assert json.loads((tmp_path / "run/manifest.json").read_text("utf-8"))["resumed_from"]
+
+
+def worker_of(launcher):
+    """Return the last process that a launcher started."""
+    return max(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and parent_of(int(path.name)) == launcher)
 
 
 def test_without_restarts_all_end_within_a_minute_and_the_killed_one_is_named(tmp_path):

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -239,3 +241,22 @@ def test_two_processes_learn_and_answer_what_one_does(here, strategy, stream):
     assert log(here / "two", "validation/accuracy") == log(here / "one", "validation/accuracy")
     assert answers(here / "two-0.jsonl") == answers(here / "two-1.jsonl") == answers(here / "one-0.jsonl")
     assert answers(here / "two/validation/predictions.jsonl") == answers(here / "one/validation/predictions.jsonl")
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(tmp_path, tunny):
+    page = (Path(__file__).parent.parent / "docs/own-tasks.md").read_text("utf-8")
+    module, config, commands = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1] for kind in ("python", "yaml", "bash"))
+    (tmp_path / "points.py").write_text(module, "utf-8")
+    (tmp_path / "points.yaml").write_text(config, "utf-8")
+    for name, count in (("train", 60), ("near", 11), ("far", 7), ("new", 5)):
+        rows = [{"point": [number / count, 0.5], **({} if name == "new" else {"inside": number % 2})} for number in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    for line in commands.splitlines():
+        done = tunny(*shlex.split(line, comments=True)[1:], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "numbers of the hidden layer" in done.stdout
+    assert len(answers(tmp_path / "found.jsonl")) == 5
+    assert (tmp_path / "runs/two/validation/far/metrics.json").read_text() == (
+        tmp_path / "runs/points/validation/far/metrics.json"
+    ).read_text().replace("runs/points", "runs/two")

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -201,21 +202,22 @@ def predicted(
     task: Task, model: nn.Module, rows: Iterable[Any], compute: Compute, config: Config | None = None, backend: SingleProcess | None = None
 ) -> Iterator[Any]:  # fmt: skip
     """Yield one prediction a row, in order; rows of like length share a batch, and ranks share the batches."""
-    config_size = (config.engine.micro_batch_limit or config.train.batch_size) if config else 32
-    size, backend, lesson, waiting = config_size, backend or SingleProcess(compute.device), TaskLesson(task), iter(rows)
+    size = (config.engine.micro_batch_limit or config.train.batch_size) if config else 32
+    backend, lesson, waiting = backend or SingleProcess(compute.device), TaskLesson(task), iter(rows)
+
+    def answer(some: list[Any]) -> list[Any]:
+        batch = lesson.batch(some).to(compute.device)
+        with torch.inference_mode(), compute.of(()), calling(task, "predict_step"):
+            return one_each(task, "predict_step", task.predict_step(model, batch.made), len(some))
+
     model.eval()
     while chunk := list(islice(waiting, POOL * size)):
         with calling(task, "length"):
             order = np.argsort([-task.length(row) for row in chunk], kind="stable")
-        parts = [order[at : at + size] for at in range(0, len(chunk), size)]
-        given: list[tuple[int, Any]] = []
-        for at in range(backend.rank, -(-len(parts) // backend.world_size) * backend.world_size, backend.world_size):
-            part = parts[at] if at < len(parts) else parts[0]  # all ranks go through a sharded model equally often
-            batch = lesson.batch([chunk[row] for row in part]).to(compute.device)
-            with torch.inference_mode(), compute.of(()), calling(task, "predict_step"):
-                found = one_each(task, "predict_step", task.predict_step(model, batch.made), len(part))
-            given += zip(part.tolist(), found, strict=True) if at < len(parts) else ()
-        yield from (answer for _, answer in sorted(chain.from_iterable(backend.gather(given)), key=lambda pair: pair[0]))
+        answers = chain.from_iterable(
+            backend.map(answer, [[chunk[row] for row in order[at : at + size]] for at in range(0, len(chunk), size)])
+        )
+        yield from (found for _, found in sorted(zip(order.tolist(), answers, strict=True), key=itemgetter(0)))
 
 
 def scores_of(task: Task, rows: Iterable[Any], answers: list[Any]) -> dict[str, float | None]:

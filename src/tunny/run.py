@@ -85,7 +85,7 @@ def train(
     if backend.sharded and push_to is not None:
         raise ConfigError("checkpoint.push: not with engine.strategy fsdp. Leave it out, and push the finished model: tunny push")
     with together(), watch_signals() as stop, locked(folder) if backend.rank == 0 else nullcontext():
-        if agreed(lambda: _restarted(folder)):
+        if agreed(lambda: restarted(folder)):
             resume, overwrite = True, False
         if not agreed(lambda: may_write(folder, resume, overwrite)):
             if backend.rank == 0:
@@ -124,7 +124,7 @@ def train(
     return folder
 
 
-def _restarted(folder: Path) -> bool:
+def restarted(folder: Path) -> bool:
     """Say whether the launcher of this process had begun the run in a folder before: one of its processes died, and all start again."""
     with suppress(OSError, ValueError, AttributeError):  # no manifest, or a damaged one, of which more is said elsewhere
         return launch_id() is not None and read_json(folder / MANIFEST).get("launch") == launch_id()

@@ -109,7 +109,8 @@ class Texts:
             _check_metric(task, config.train.metric_for_best)
 
         def validate(current: nn.Module) -> tuple[Metrics, PerLabel]:
-            scores = {names[split.name]: score(TorchModel(current, compute), task, encoded_chunks(split)) for split in scored}
+            model, spread = TorchModel(current, compute), backend.map
+            scores = {names[split.name]: score(model, task, encoded_chunks(split), spread=spread) for split in scored}
             values = {f"{name}/{metric}": value for name, one in scores.items() for metric, value in one.metrics.items()}
             return values, {name: found for name, one in scores.items() if (found := one.per_label)}
 

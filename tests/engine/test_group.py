@@ -7,12 +7,12 @@ MEETING = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 
 
 def test_without_a_launcher_one_process_is_alone():
-    assert world_of({}) == World(rank=0, size=1, local_rank=0, attempt=0)
+    assert world_of({}) == World(rank=0, size=1, local_rank=0)
 
 
 def test_what_torchrun_sets_is_taken():
-    told = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "TORCHELASTIC_RESTART_COUNT": "2", **MEETING}
-    assert world_of(told) == World(rank=5, size=8, local_rank=1, attempt=2)
+    told = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", **MEETING}
+    assert world_of(told) == World(rank=5, size=8, local_rank=1)
 
 
 @pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])

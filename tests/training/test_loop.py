@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.training.runs import (
     PowerCut,
@@ -163,6 +164,17 @@ def test_a_resumed_run_keeps_the_halved_micro_batch(tmp_path, tiny_bert):
 def test_a_single_row_out_of_memory_is_a_clear_error(tmp_path, tiny_bert):
     with memory_for(rows=0), pytest.raises(TrainingFailed, match="step 1: out of memory with a single row") as caught:
         go(settings(tmp_path, tiny_bert))
+    assert caught.value.exit_code == 2
+
+
+def test_an_optimizer_that_runs_out_of_memory_is_a_clear_error(tmp_path, tiny_bert):
+    def hook(*_):
+        raise torch.OutOfMemoryError("no room for the moments")
+
+    handle = register_optimizer_step_pre_hook(hook)
+    with pytest.raises(TrainingFailed, match="step 1: out of memory for the optimizer") as caught:
+        go(settings(tmp_path, tiny_bert))
+    handle.remove()
     assert caught.value.exit_code == 2
 
 

@@ -89,7 +89,12 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file another name, or copy it where the file system has no links."""
+    """Give a file, or all files of a folder, another name, or copy them where the file system has no links."""
+    if source.is_dir():
+        target.mkdir()
+        for path in source.iterdir():
+            link(path, target / path.name)
+        return
     try:
         os.link(source, target)
     except OSError:

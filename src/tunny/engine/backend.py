@@ -4,7 +4,7 @@ Gradients of a step are summed over ranks, not averaged: the loss is divided by 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from tunny.engine.group import World, join, world_of
 from tunny.engine.settings import EngineSettings
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class SingleProcess:
@@ -49,6 +50,10 @@ class SingleProcess:
     def gather(self, value: T) -> list[T]:
         """Return what each rank gave, on all ranks."""
         return [value]
+
+    def map(self, work: Callable[[Item], T], items: Sequence[Item]) -> Iterable[T]:
+        """Return what `work` gives of each item, in order, on all ranks, which share the work; all must have the same items."""
+        return map(work, items)
 
     def clip(self, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
         """Clip gradients by their global 2-norm and return the norm before; on a CPU the fused optimizer divides, in its own pass."""

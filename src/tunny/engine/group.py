@@ -1,13 +1,14 @@
 """The processes that train together: who they are, by what their launcher says, how they meet, and how they end together.
 
-torchrun, accelerate launch and `tunny launch` set RANK, WORLD_SIZE and where to meet. The group meets in a store of its own for every
-attempt: torch's keeps the keys of processes that died, and a group that was started again hangs in it or takes their addresses.
+torchrun, accelerate launch and `tunny launch` set RANK, WORLD_SIZE and where to meet. The group meets under a name of its own every
+time: torch's store keeps the keys of processes that died, and a group that was started again hangs in it or takes their addresses.
 """
 
 import atexit
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,14 +34,13 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0  # among the processes of this machine
-    attempt: int = 0  # how often the launcher has started the group again
 
 
 def world_of(environment: Mapping[str, str]) -> World:
     """Return what the launcher says; raise ConfigError where it says half of it, or started processes that do not know of each other."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     try:
-        rank, size, local, attempt = (int(environment.get(name) or default) for name, default in zip(names, (0, 1, 0, 0), strict=True))
+        rank, size, local = (int(environment.get(name) or default) for name, default in zip(names, (0, 1, 0), strict=True))
     except ValueError as error:
         raise ConfigError(f"environment: expected numbers in {', '.join(names)}: {error}") from error
     if not 0 <= rank < size:
@@ -53,7 +53,7 @@ def world_of(environment: Mapping[str, str]) -> World:
         )
     if size > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= set(environment):
         raise ConfigError("environment: WORLD_SIZE is set, MASTER_ADDR and MASTER_PORT are not. Start with tunny launch -n N or torchrun.")
-    return World(rank, size, local, attempt)
+    return World(rank, size, local)
 
 
 def join(world: World, kind: str) -> None:
@@ -64,9 +64,29 @@ def join(world: World, kind: str) -> None:
     store = TCPStore(
         os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world.size, is_master=world.rank == 0 and not agents, timeout=PATIENCE
     )
-    apart = PrefixStore(f"tunny_{world.attempt}", store)
-    dist.init_process_group(kind, store=apart, rank=world.rank, world_size=world.size, timeout=PATIENCE)
+    dist.init_process_group(
+        kind, store=PrefixStore(_named_anew(store, world), store), rank=world.rank, world_size=world.size, timeout=PATIENCE
+    )
     atexit.register(dist.destroy_process_group)  # else threads of it may outlive what they use, and abort
+
+
+def _named_anew(store: TCPStore, world: World) -> str:
+    """Return a name that rank 0 gives to the processes that live now: each asks under one of its own, which no dead process has.
+
+    How often a launcher has started them does not tell: torchrun's agents count each for themselves, by what they saw first.
+    """
+    own = uuid.uuid4().hex
+    if world.rank:
+        store.set(f"tunny/asks/{world.rank}", own)
+        name = store.get(f"tunny/answer/{own}").decode()
+        store.add(f"tunny/heard/{name}", 1)
+        return name
+    while store.add(f"tunny/heard/{own}", 0) < world.size - 1:
+        for question in (f"tunny/asks/{rank}" for rank in range(1, world.size)):
+            if store.check([question]):
+                store.set(f"tunny/answer/{store.get(question).decode()}", own)
+        time.sleep(0.01)
+    return own
 
 
 def agreed(make: Callable[[], T]) -> T:

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -13,11 +13,13 @@ from torch._C._distributed_c10d import GradBucket
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_leaves
 
 from tunny.engine.backend import SingleProcess
 from tunny.engine.group import World
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class DataParallel(SingleProcess):
@@ -29,12 +31,7 @@ class DataParallel(SingleProcess):
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Wrap in torch's DistributedDataParallel, which sums gradients while the backward pass goes on."""
-        device_ids = [self.device] if self.device.type == "cuda" else None
-        wrapped = nn.parallel.DistributedDataParallel(
-            model.to(self.device), device_ids, forward_sync_buffers=False, gradient_as_bucket_view=True
-        )
-        wrapped.register_comm_hook(None, _summed)
-        return wrapped
+        return Replica(model.to(self.device), self)
 
     def bare(self, model: nn.Module) -> nn.Module:
         """Unwrap."""
@@ -56,6 +53,38 @@ class DataParallel(SingleProcess):
         found: list[Any] = [None] * self.world_size
         dist.all_gather_object(found, value)
         return found
+
+    def map(self, work: Callable[[Item], T], items: Sequence[Item]) -> Iterable[T]:
+        """Deal item i to rank i modulo the ranks. A rank that lacks one does the last again for nothing: a pass may need all ranks."""
+        turns = [range(at, at + self.world_size) for at in range(0, len(items), self.world_size)]
+        done = self.gather([work(items[min(turn[self.rank], len(items) - 1)]) for turn in turns])
+        return [done[at % self.world_size][at // self.world_size] for at in range(len(items))]
+
+
+class Replica(nn.parallel.DistributedDataParallel):
+    """A model whose gradients are summed over ranks. Whether it has parameters that an answer does not need, such as Longformer's global
+    attention, is found in its first pass, made twice: torch would fail at them, or look for them in every pass, which costs time.
+    """
+
+    def __init__(self, model: nn.Module, backend: DataParallel, unused: bool | None = None):
+        device_ids = [backend.device] if backend.device.type == "cuda" else None
+        super().__init__(model, device_ids, forward_sync_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=bool(unused))
+        self.register_comm_hook(None, _summed)
+        self.backend, self.unused = backend, unused
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Call the model."""
+        if self.unused is None and self.training and torch.is_grad_enabled():
+            learning = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+            with torch.random.fork_rng(self.device_ids or []):
+                answers = [one for one in tree_leaves(self.module(*inputs, **named)) if isinstance(one, Tensor) and one.requires_grad]
+                unused = sum(one is None for one in torch.autograd.grad([one.sum() for one in answers], learning, allow_unused=True))
+            syncs = self.require_backward_grad_sync
+            if self.backend.sum([unused])[0]:
+                self.__init__(self.module, self.backend, True)  # type: ignore[misc]
+                self.require_backward_grad_sync = syncs
+            self.unused = unused > 0
+        return super().forward(*inputs, **named)  # type: ignore[no-untyped-call]
 
 
 class FullySharded(DataParallel):

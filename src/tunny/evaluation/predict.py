@@ -1,9 +1,10 @@
 """Predicting: examples in, answers out, in input order and constant memory. Training, evaluate and predict share this path.
 
-Examples come a chunk at a time; within a chunk rows of like length share a batch of at most `BATCH_TOKENS` tokens.
+Examples come a chunk at a time; within a chunk rows of like length share a batch of at most `BATCH_TOKENS` tokens. Processes that
+train together share the batches and have all answers; `spread` is then `backend.map`, which must be called on each.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from tunny.data.audit import Audit
 from tunny.data.encode import Encoder
 from tunny.data.example import Example
 from tunny.data.inputs import pad
-from tunny.data.plan import plan_prediction
+from tunny.data.plan import Rows, plan_prediction
 from tunny.data.prepare import Split, chunked
 from tunny.data.store import WindowColumns
 from tunny.tasks.base import Answer, Floats, Model, Task
@@ -19,6 +20,7 @@ from tunny.tasks.base import Answer, Floats, Model, Task
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # tokens of one forward pass, padding included; a CPU's caches hold no more
 
 Chunk = tuple[list[Example], WindowColumns, int]  # examples, their windows, row of the first example
+Spread = Callable[[Callable[[Rows], Floats], Sequence[Rows]], Iterable[Floats]]  # what a function gives of each item, in order
 
 
 def encoded_chunks(split: Split) -> Iterator[Chunk]:
@@ -38,18 +40,20 @@ def encode_chunks(examples: Iterable[Example], encoder: Encoder, task: Task, aud
         row += len(chunk)
 
 
-def predict(model: Model, task: Task, chunks: Iterable[Chunk]) -> Iterator[tuple[Example, Answer]]:
+def predict(model: Model, task: Task, chunks: Iterable[Chunk], spread: Spread = map) -> Iterator[tuple[Example, Answer]]:
     """Yield every example with its answer, in order."""
     for examples, windows, first_row in chunks:
-        logits = forward(model, task, windows)
+        logits = forward(model, task, windows, spread)
         yield from zip(examples, task.answers(examples, windows, first_row, logits), strict=True)
 
 
-def forward(model: Model, task: Task, windows: WindowColumns) -> Sequence[Floats]:
+def forward(model: Model, task: Task, windows: WindowColumns, spread: Spread = map) -> Sequence[Floats]:
     """Return the logits of each window without padding: (T, K), or (K,) in sequence tasks."""
     found: list[Floats] = [np.zeros(0, dtype=np.float32)] * len(windows)
-    for rows in plan_prediction(windows.lengths, BATCH_TOKENS[model.device.partition(":")[0]]):
-        values = model(*pad([windows[int(row)] for row in rows], task.padding))
+    batches = plan_prediction(windows.lengths, BATCH_TOKENS[model.device.partition(":")[0]])
+    for rows, values in zip(
+        batches, spread(lambda rows: model(*pad([windows[int(row)] for row in rows], task.padding)), batches), strict=True
+    ):
         for at, row in enumerate(rows):
             found[row] = values[at, : windows.lengths[row]] if values.ndim == 3 else values[at]
     return found

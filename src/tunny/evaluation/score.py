@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tunny.core.console import progress
 from tunny.data.example import Example
-from tunny.evaluation.predict import Chunk, predict
+from tunny.evaluation.predict import Chunk, Spread, predict
 from tunny.metrics.spans import prf, ratio
 from tunny.metrics.spread import Interval, intervals
 from tunny.metrics.sums import Counts, Sums, Table
@@ -59,12 +59,12 @@ class Scores:
         return intervals(self.table, self.measure) if len(self.table) else {}
 
 
-def score(model: Model, task: Task, chunks: Iterable[Chunk], watch: Watch | None = None) -> Scores:
+def score(model: Model, task: Task, chunks: Iterable[Chunk], watch: Watch | None = None, spread: Spread = map) -> Scores:
     """Predict and score everything once; `watch` sees each answer and may count more cells of it."""
     scorer, table = task.scorer(), Table()
     loss, targets, examples = 0.0, 0.0, 0
     started = time.monotonic()
-    for example, answer in progress(predict(model, task, chunks), "scoring", unit="examples"):
+    for example, answer in progress(predict(model, task, chunks, spread), "scoring", unit="examples"):
         counts = scorer.count(example, answer.prediction)
         if watch is not None:
             counts = {**counts, **watch(example, answer)}

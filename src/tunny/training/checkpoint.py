@@ -4,10 +4,15 @@
 
 `best.safetensors` is a hard link to the best model's weights so far (a copy where the file system has no links), so each
 checkpoint stands alone and old ones can go at any time. A broken one is named and the one before it is used.
+
+Where ranks hold parts of the model (FSDP), model/, optimizer/ and best/ are folders in which each has written its part, as
+torch.distributed.checkpoint does in safetensors. Any number of ranks reads them, each what it holds.
 """
 
 import re
 import shutil
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +20,20 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from tunny.core.console import warn
 from tunny.core.errors import RunError
-from tunny.core.files import digest_file, dump_json, link, new_folder, read_json, remove_unfinished
+from tunny.core.files import digest_file, dump_json, link, new_folder, no_space, read_json, remove_unfinished
 from tunny.engine.backend import SingleProcess
 from tunny.training.progress import Progress
 
 FORMAT_VERSION = 1
-MODEL, OPTIMIZER, BEST, PROGRESS, DIGESTS = (
-    "model.safetensors",
-    "optimizer.safetensors",
-    "best.safetensors",
-    "progress.json",
-    "digests.json",
-)
+MODEL, OPTIMIZER, BEST, PROGRESS, DIGESTS = "model", "optimizer", "best", "progress.json", "digests.json"
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,12 @@ class Checkpoint:
 
     def load_model(self, model: nn.Module) -> None:
         """Put the weights back into a model that is not wrapped yet."""
-        model.load_state_dict(load_file(self.folder / MODEL))
+        model.load_state_dict(_read(_stored(self.folder, MODEL)))
 
     def load_optimizer(self, backend: SingleProcess, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Put the optimizer's state back, of a rank its part."""
         parameters = dict(backend.bare(model).named_parameters())
-        for joint, value in load_file(self.folder / OPTIMIZER).items():
+        for joint, value in _read(_stored(self.folder, OPTIMIZER), parameters).items():
             name, _, key = joint.rpartition("|")
             parameter = parameters[name]
             kept = key == "step" and parameter.device.type == "cpu"
@@ -64,25 +68,28 @@ class Checkpoints:
         self.config = config
 
     def save(self, progress: Progress, precision: str, backend: SingleProcess, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Write the checkpoint of `progress.step`, then remove those that are too old; rank 0 writes what all ranks hold together."""
+        """Write the checkpoint of `progress.step`, then remove those that are too old; rank 0 writes, of parts each rank its own."""
         bare = backend.bare(model)
-        state = {name: backend.whole(tensor).to("cpu").contiguous() for name, tensor in bare.state_dict().items()}
-        moments = _optimizer_state(backend, bare, optimizer)
+        tensors = {MODEL: bare.state_dict(), OPTIMIZER: _optimizer_state(bare, optimizer)}
         if backend.rank:
+            if backend.sharded:
+                _write_parts(backend.gather("")[0], tensors)
             return
         self.folder.mkdir(exist_ok=True)
         target = self.folder / f"step-{progress.step}"
         former = self.steps()
         with new_folder(target, replace=True) as temporary:
-            save_file(state, temporary / MODEL)
-            save_file(moments, temporary / OPTIMIZER)
-            if progress.best_step == progress.step:
-                link(temporary / MODEL, temporary / BEST)
-            elif progress.best_step is not None:
-                link(self._best_of(former, progress.best_step), temporary / BEST)
+            if backend.sharded:
+                _write_parts(backend.gather(str(temporary))[0], tensors)
+            else:
+                for name, state in tensors.items():
+                    save_file({key: tensor.to("cpu").contiguous() for key, tensor in state.items()}, temporary / f"{name}.safetensors")
+            if progress.best_step is not None:
+                best = _stored(temporary, MODEL) if progress.best_step == progress.step else self._best_of(former, progress.best_step)
+                link(best, (temporary / BEST).with_suffix(best.suffix))
             written = {"format_version": FORMAT_VERSION, "config": self.config, "precision": precision, **progress.to_json()}
             (temporary / PROGRESS).write_text(dump_json(written), "utf-8")
-            digests = {path.name: digest_file(path) for path in sorted(temporary.iterdir())}
+            digests = {path.relative_to(temporary).as_posix(): digest_file(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
             (temporary / DIGESTS).write_text(dump_json(digests), "utf-8")
         for step in self.steps()[: -self.keep_last]:
             shutil.rmtree(self.folder / f"step-{step}")
@@ -119,8 +126,8 @@ class Checkpoints:
     def best_weights(self) -> dict[str, Tensor]:
         """Return the best model's weights from the newest checkpoint, or its last weights where nothing chose a best."""
         folder = self.folder / f"step-{self.steps()[-1]}"
-        weights: dict[str, Tensor] = load_file(folder / BEST if (folder / BEST).exists() else folder / MODEL)
-        return weights
+        best = _stored(folder, BEST)
+        return _read(best if best.exists() else _stored(folder, MODEL))
 
     def _read(self, folder: Path, changed: str) -> Checkpoint:
         saved: dict[str, Any] = read_json(folder / PROGRESS)
@@ -137,9 +144,9 @@ class Checkpoints:
 
     def _best_of(self, former: list[int], best_step: int) -> Path:
         for step in reversed(former):
-            folder = self.folder / f"step-{step}"
-            if (folder / BEST).exists() and read_json(folder / PROGRESS)["best_step"] == best_step:
-                return folder / BEST
+            best = _stored(self.folder / f"step-{step}", BEST)
+            if best.exists() and read_json(best.parent / PROGRESS)["best_step"] == best_step:
+                return best
         raise RunError(f"{self.folder}: the best model (step {best_step}) is gone; was a checkpoint removed while training?")
 
 
@@ -165,11 +172,40 @@ def needed_bytes(model: nn.Module, keep_last: int) -> int:
     return (keep_last + 1) * 3 * weights + 2 * weights
 
 
-def _optimizer_state(backend: SingleProcess, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _stored(folder: Path, name: str) -> Path:
+    """Return where tensors of a checkpoint are: in a file, or in a folder of parts."""
+    whole = folder / f"{name}.safetensors"
+    return whole if whole.is_file() else folder / name
+
+
+def _write_parts(folder: str, tensors: dict[str, dict[str, Tensor]]) -> None:
+    """Write what this rank holds, with the others."""
+    for name, state in tensors.items():
+        try:
+            save(state, storage_writer=HuggingFaceStorageWriter(f"{folder}/{name}", save_distributed=True))
+        except CheckpointException as error:  # no Exception to Python
+            failure = next(iter(error.failures.values()))[0]
+            raise no_space(failure, Path(folder).parent) if isinstance(failure, OSError) else failure from error
+
+
+def _read(path: Path, parameters: Mapping[str, Tensor] = {}) -> dict[str, Tensor]:
+    """Return the tensors of a file, or of parts; of an optimizer's those that this rank holds of its parameters."""
+    if path.is_file():
+        return load_file(path)  # type: ignore[no-any-return]
+    reader, state = HuggingFaceStorageReader(str(path)), {}
+    for name, found in reader.read_metadata().state_dict_metadata.items():
+        assert isinstance(found, TensorStorageMetadata)
+        like = parameters.get(name.rpartition("|")[0]) if found.size else None
+        state[name] = torch.empty(found.size, dtype=found.properties.dtype) if like is None else torch.empty_like(like.detach())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        load(state, storage_reader=reader, no_dist=True)
+    return state
+
+
+def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimizer's tensors as `parameter name|state name`; safetensors holds no nesting."""
     state = optimizer.state
     return {
-        f"{name}|{key}": backend.whole(value).to("cpu").contiguous().clone()
-        for name, parameter in model.named_parameters()
-        for key, value in state.get(parameter, {}).items()
+        f"{name}|{key}": value.detach() for name, parameter in model.named_parameters() for key, value in state.get(parameter, {}).items()
     }

@@ -132,8 +132,7 @@ def take_step(
     if targets:
         learner.scaler.unscale_(learner.optimizer)
         norm = work.backend.clip(learner.optimizer, work.settings.max_grad_norm or math.inf)
-        learner.scaler.step(learner.optimizer)
-        learner.scaler.update()
+        _update(learner, number)
     return Taken(number + 1, loss, norm, targets, int(tokens), int(slots), limit, Asked(*(flag > 0 for flag in flags)), outputs)
 
 
@@ -162,6 +161,20 @@ def _backward(
                 learner.scaler.scale(loss / targets).backward()  # type: ignore[no-untyped-call]
         after(losses[-1])
     return torch.stack(losses).sum(), outputs
+
+
+def _update(learner: Learner, number: int) -> None:
+    """Let the optimizer take its step; its first one takes memory for two moments of every weight."""
+    try:
+        learner.scaler.step(learner.optimizer)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingFailed(
+            f"step {number + 1}: out of memory for the optimizer, which holds two numbers beside each weight. Choose a smaller "
+            "model, or several GPUs with engine.strategy fsdp."
+        ) from error
+    learner.scaler.update()
 
 
 def forward_seed(seed: int, step: int, micro_batch: int) -> int:
