@@ -185,11 +185,12 @@ def _ready(told: Arguments, config: Config, folder: Path) -> Callable[[Resolved[
     """Return what trains into the output folder; raise an error where it would take the place of something that is wanted."""
     resumed, overwrite = told["resume_from_checkpoint"] or "false", told["overwrite_output_dir"]
     resume, is_run = resumed.lower() != "false", (folder / MANIFEST).exists()
+    restarted = run.restarted(folder)
     if config.train.seeds is not None:
         raise ConfigError("train.seeds: makes several models, and this command leaves one. Use tunny train.")
     if resume and resumed.lower() != "true" and not Path(resumed).absolute().is_relative_to(folder.absolute()):
         raise ConfigError(f"--resume_from_checkpoint: expected true, or a folder in {folder}, found {resumed}")
-    if is_run and not (resume or overwrite or run.restarted(folder)):
+    if is_run and not (resume or overwrite or restarted):
         what = "Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
         raise RunError(f"{folder}: already holds a run. {what}")
     theirs = [name for name in MODEL if (folder / name).exists()]

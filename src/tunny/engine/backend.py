@@ -55,6 +55,9 @@ class SingleProcess:
         """Return what `work` gives of each item, in order, on all ranks, which share the work; all must have the same items."""
         return map(work, items)
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give all ranks the buffers of rank 0 that a model keeps, such as running means."""
+
     def clip(self, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
         """Clip gradients by their global 2-norm and return the norm before; on a CPU the fused optimizer divides, in its own pass."""
         gradients = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]

@@ -60,6 +60,13 @@ class DataParallel(SingleProcess):
         done = self.gather([work(items[min(turn[self.rank], len(items) - 1)]) for turn in turns])
         return [done[at % self.world_size][at // self.world_size] for at in range(len(items))]
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Send those of rank 0."""
+        for part in model.modules():
+            for name, buffer in part._buffers.items():
+                if buffer is not None and name not in part._non_persistent_buffers_set:
+                    dist.broadcast(buffer, 0)
+
 
 class Replica(nn.parallel.DistributedDataParallel):
     """A model whose gradients are summed over ranks. Whether it has parameters that an answer does not need, such as Longformer's global

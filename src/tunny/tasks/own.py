@@ -5,6 +5,7 @@ logs and the run folder are the same as for Tunny's own tasks.
 """
 
 import math
+import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -120,7 +121,9 @@ def calling(task: Task, method: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        at = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
+        at = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
         raise TaskFailed(f"{type(task).__name__}.{method} raised {type(error).__name__}: {error} ({at.filename}:{at.lineno})") from error
 
 
