@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -340,3 +341,23 @@ def test_running_means_of_all_processes_are_those_of_the_first_where_they_answer
     subprocess.run([sys.executable, "-m", "tunny", "launch", "-n", "2", "train", *given], check=True, timeout=120)
     found = tunny.evaluate("two/model", "numbers.txt", "scores", task="tied:Next")["mean"]
     assert found == pytest.approx(log(tied / "two", "validation/mean")[-1], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_on_one_rank_is_named_and_all_end(here):
+    text = LINES.replace(
+        "        logits = model(batch",
+        '        assert os.environ["RANK"] == "0" or not model.training, "rank 1 has enough"\n        logits = model(batch',
+        1,
+    )
+    (here / "lines.py").write_text(f"import os\n{text}", "utf-8")
+    given = ["--task", "lines:Corners", "--data.train", "train.jsonl", "--output_dir", "two", "--engine.strategy", "fsdp"]
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "tunny", "launch", "-n", "2", "train", *given], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "error: Corners.train_step raised AssertionError: rank 1 has enough (" in done.stderr
+    assert "rank 1 of 2 ended with exit code 2; the others were ended too" in done.stderr
+    assert "Corners.train_step raised RuntimeError" not in done.stderr
+    assert time.monotonic() - began < 60
