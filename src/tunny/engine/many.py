@@ -44,7 +44,8 @@ class DataParallel(SingleProcess):
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Sum in double precision."""
-        both = torch.tensor(values, dtype=torch.float64, device=self.device)
+        device = self.device if self.device.type == "cuda" else "cpu"  # where the group exchanges
+        both = torch.tensor(values, dtype=torch.float64, device=device)
         dist.all_reduce(both)
         return both.tolist()
 
