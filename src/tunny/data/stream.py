@@ -61,17 +61,18 @@ class Streamed:
         """Read the files in the order of an epoch and yield its steps; those before `first` are read over."""
         order = np.random.Generator(np.random.PCG64([self.seed, number])).permutation(len(self.stream.paths))
         rows, size = self.stream.mixed(order.tolist()), max(1, KEPT // self.batch_size) * self.batch_size
-        start = 0
-        while block := [row for _, row in zip(range(size), rows, strict=False)]:
-            done = start // self.batch_size
+        self._kept.clear()  # blocks of the epoch before have the same numbers
+        for start in range(0, len(self.stream), size):
+            block, done = [row for _, row in zip(range(size), rows, strict=False)], start // self.batch_size
+            if len(block) != min(size, len(self.stream) - start):
+                raise DataError(
+                    f"{len(self.stream):,} rows were counted and {start + len(block):,} read: did the files change, or is reading them random?"
+                )
             if done + -(-len(block) // self.batch_size) > first:
                 self._kept.append((start, block))
                 lengths = np.array([self.length(row) for row in block], dtype=np.int64)
                 steps = plan_epoch(lengths, Budget(self.batch_size), self.seed, (number << 32) + start)
                 yield from (Step(step.rows + start) for step in steps[max(0, first - done) :])
-            start += len(block)
-        if start != len(self.stream):
-            raise DataError(f"{len(self.stream):,} rows were counted and {start:,} read: did the files change, or is reading them random?")
 
     def rows(self, numbers: Rows) -> list[Any]:
         """Return rows of a step."""
