@@ -135,6 +135,9 @@ def scripts(folder: Path) -> None:
             for name, part in parts.items()
         }
     ).save_to_disk(folder / "conll2003")
+    head, pairs = ["sentence1", "sentence2", "label"], rows("pair")[1]
+    table(folder / "pairs.csv", head, *pairs[:32], delimiter=",")
+    table(folder / "pairs-dev.csv", head, *pairs[32:], delimiter=",")
     tokens(folder / "train.json", parts["train"])
     tokens(folder / "dev.json", parts["validation"])
     tokens(folder / "other.json", [[(word, tag.replace("PER", "NAME")) for word, tag in each if "LOC" not in tag] for each in sentences])
@@ -212,7 +215,7 @@ class Section:
 
     def run(self, language: str, text: str, **environment: str) -> str:
         """Run a block, and return what it printed; a named file is written, and one of Python prints what its comments say."""
-        named = re.match(r"# (\S+\.(?:yaml|py))\n", text)
+        named = re.match(r"# (\w+\.(?:yaml|py))[;\n]", text)
         assert language in ("bash", "yaml", "python")
         assert (language == "bash") == (named is None), text
         if named:
@@ -326,6 +329,7 @@ def test_scripts(ran):
     page = ran("run_ner.py and run_glue.py")
     for run in ("test-ner", "own"):
         assert page.json(f"out/{run}/all_results.json")["eval_samples"] == 10
+    assert {"eval_accuracy", "eval_loss", "eval_samples", "train_loss"} <= set(page.json("out/pairs/all_results.json"))
     assert page.json("out/test-ner/config.json")["id2label"]["8"] == "I-MISC"
     assert len(page.json("out/own/config.json")["id2label"]) == 4
     assert set(page.json("out/other/config.json")["id2label"].values()) == {"B-NAME", "I-NAME", "O"}
@@ -361,7 +365,8 @@ def test_plugins_under_the_launcher_of_torch(ran):
 def test_scripts_under_accelerate(ran):
     page = ran("run_ner.py and run_glue.py")
     said = page.run_slow("accelerate launch")
-    assert said.count("strategy: ddp (2 processes)") == said.count("arguments: those of run_ner_no_trainer.py") == 1
+    assert "strategy: ddp (2 processes)" in said
+    assert said.count("arguments: those of run_ner_no_trainer.py") == said.count("train: 40 examples") == 1  # one speaks for all
     assert page.json("out/two/trainer_state.json")["global_step"] == 3  # 40 rows by 32 on each of two
     assert page.json("out/two/all_results.json")["eval_samples"] == 10
 

@@ -6,9 +6,12 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import tunny
 from tests.own_tasks import LINES, write_points
@@ -110,8 +113,6 @@ def test_an_own_optimizer_and_rate_take_the_place_of_ours(here):
 
 
 def tensors(folder):
-    from safetensors.torch import load_file
-
     newest = max((folder / "checkpoints").iterdir(), key=lambda path: int(path.name.partition("-")[2]))
     return load_file(newest / "optimizer.safetensors")
 
@@ -260,3 +261,103 @@ def test_the_commands_of_the_page_run(tmp_path, tunny):
     assert (tmp_path / "runs/two/validation/far/metrics.json").read_text() == (
         tmp_path / "runs/points/validation/far/metrics.json"
     ).read_text().replace("runs/points", "runs/two")
+
+
+TIED = """
+from torch import nn, tensor
+import tunny
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.norm, self.head = nn.Embedding(7, 4), nn.BatchNorm1d(4), nn.Linear(4, 7, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, ids):
+        return self.head(self.norm(self.table(ids)))
+
+class Next(tunny.Task):
+    def model(self):
+        return Tied()
+
+    def read(self, path):
+        with open(path) as file:
+            yield from map(int, file)
+
+    def batch(self, rows):
+        return tensor(rows)
+
+    def train_step(self, model, batch):
+        return nn.functional.cross_entropy(model(batch), (batch + 1) % 7, reduction="sum")
+
+    def predict_step(self, model, batch):
+        return [[round(one, 5) for one in row] for row in model(batch).tolist()]
+
+    def score(self, rows, predictions):
+        return {"mean": sum(row[0] for row in predictions) / len(predictions)}
+"""
+
+
+@pytest.fixture
+def tied(here):
+    (here / "tied.py").write_text(TIED, "utf-8")
+    (here / "numbers.txt").write_text("".join(f"{number * number % 7}\n" for number in range(48)))
+    sys.modules.pop("tied", None)
+    yield here
+    sys.modules.pop("tied", None)
+
+
+def of_tied(out, **train):
+    section = {"epochs": 2, **train}
+    return {"task": "tied:Next", "output_dir": out, "data": {"train": "numbers.txt", "validation": "numbers.txt"}, "train": section}
+
+
+def test_a_tensor_of_two_names_is_saved_and_loaded(tied):
+    folder = tunny.train(of_tied("run"))
+    state = load_file(folder / "model/model.safetensors")
+    assert torch.equal(state["table.weight"], state["head.weight"])
+    assert tunny.evaluate(folder / "model", "numbers.txt", "scores", task="tied:Next")["mean"] == log(folder, "validation/mean")[-1]
+
+
+def test_patience_needs_a_metric(tied):
+    with pytest.raises(ConfigError, match=r"train\.early_stopping_patience: tied:Next names no metric"):
+        tunny.train(of_tied("run", early_stopping_patience=2))
+
+
+@pytest.mark.slow
+def test_running_means_of_all_processes_are_those_of_the_first_where_they_answer(tied):
+    given = [
+        "--task",
+        "tied:Next",
+        "--data.train",
+        "numbers.txt",
+        "--data.validation",
+        "numbers.txt",
+        "--output_dir",
+        "two",
+        "--engine.micro_batch_limit",
+        "3",
+    ]
+    subprocess.run([sys.executable, "-m", "tunny", "launch", "-n", "2", "train", *given], check=True, timeout=120)
+    found = tunny.evaluate("two/model", "numbers.txt", "scores", task="tied:Next")["mean"]
+    assert found == pytest.approx(log(tied / "two", "validation/mean")[-1], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_on_one_rank_is_named_and_all_end(here):
+    text = LINES.replace(
+        "        logits = model(batch",
+        '        assert os.environ["RANK"] == "0" or not model.training, "rank 1 has enough"\n        logits = model(batch',
+        1,
+    )
+    (here / "lines.py").write_text(f"import os\n{text}", "utf-8")
+    given = ["--task", "lines:Corners", "--data.train", "train.jsonl", "--output_dir", "two", "--engine.strategy", "fsdp"]
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "tunny", "launch", "-n", "2", "train", *given], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "error: Corners.train_step raised AssertionError: rank 1 has enough (" in done.stderr
+    assert "rank 1 of 2 ended with exit code 2; the others were ended too" in done.stderr
+    assert "Corners.train_step raised RuntimeError" not in done.stderr
+    assert time.monotonic() - began < 60

@@ -194,6 +194,16 @@ def test_the_score_of_each_of_a_few_files_is_said(tmp_path, capsys):
     assert "examples)" not in capsys.readouterr().err
 
 
+def test_files_of_one_name_are_told_apart_by_their_paths(tmp_path, capsys):
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        files.append(str(write(tmp_path / name / "test.conll", "Marie\tB-PER\nCurie\tI-PER\nlaughed\tO\n")))
+    tunny.evaluate(trained("ner", epochs=30).model, files, tmp_path / "out")
+    said = capsys.readouterr().err
+    assert all(f"  {file}: f1 " in said for file in files)
+
+
 def test_an_evaluation_never_replaces_what_it_did_not_write(tmp_path):
     (tmp_path / "mine").mkdir()
     write(tmp_path / "mine" / "notes.txt", "keep me")

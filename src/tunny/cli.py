@@ -23,6 +23,7 @@ TOGETHER = ("train", "distill", "run-ner", "run-glue")  # commands that processe
 Config = Annotated[str | None, typer.Argument(help="config file (YAML)", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="go on from the newest whole checkpoint")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="start again in a folder that holds a run")]
+Input = Annotated[str, typer.Argument(metavar="INPUT", help="a file of any readable format, plain text lines, or -", show_default=False)]
 Model = Annotated[str, typer.Argument(help="model folder, or Hub id", show_default=False)]
 
 
@@ -94,9 +95,7 @@ def evaluate(
 @app.command()
 def predict(
     model: Model,
-    source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="a file of any readable format, plain text lines, or -", show_default=False)
-    ],
+    source: Input,
     out: Annotated[str, typer.Option("--out", help="file for the predictions, or -")] = "-",
     to: Annotated[str | None, typer.Option("--to", help="jsonl, csv, conll, parquet or label-studio; else by the ending of --out")] = None,
 ) -> None:
@@ -349,9 +348,8 @@ def _explain(error: Exception) -> int:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return error.exit_code
     if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "transformers"):
-        print(
-            f"error: this command needs the package {error.name}, which is not installed: pip install torch transformers", file=sys.stderr
-        )
+        needed = f"this command needs the package {error.name}, which is not installed"
+        print(f"error: {needed}: pip install torch transformers", file=sys.stderr)
         return 2
     if hasattr(error, "format_message"):  # an error of usage: typer has these from click, or from a copy of its own
         print(f"error: {error.format_message()}{_instead(error)}", file=sys.stderr)

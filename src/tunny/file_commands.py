@@ -5,7 +5,7 @@ for lengths in tokens.
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -119,9 +119,8 @@ def check(
         predictor, given = (None, given) if with_model is None else _with_model(with_model, given)
         if isinstance(given, Resolved):
             config = given.settings
-            kind: Kind = config.task.kind
+            kind, seed = config.task.kind, config.seed
             paths, settings = split_files(config.data), split_settings(config)
-            seed = config.seed
         else:
             kind, seed = _kind(given, files), 42
             paths = _roles(files, given.data) if given.data.split is None else {"train": list(files)}
@@ -130,7 +129,10 @@ def check(
         if not paths:
             raise DataError("nothing to check: name files, or a config with data.train")
         if review is not None:
-            _require_reviewable(review, kind, chain.from_iterable(paths.values()))
+            for file in chain.from_iterable(paths.values()):
+                require_other_file(review, file)
+            if kind not in WRITTEN["label-studio"][0]:
+                raise ConfigError(f"--review: Label Studio has no place for the labels of {kind}; check.html lists what is doubted")
         found = {name: _sources(some, settings[name], kind) for name, some in paths.items()}
         dataset = read_splits(paths, settings, kind, seed=seed)
         doubts, doubted = _doubts(dataset, given, predictor, folds) if predictor or folds else ([], None)
@@ -180,14 +182,6 @@ def _doubts(dataset: Dataset, given: FileSettings | Resolved[Config], predictor:
     else:
         raise ConfigError("--folds trains models: give a config, such as `tunny init` writes, instead of files")
     return doubts, review.described(doubts, dataset.splits, by)
-
-
-def _require_reviewable(out: str, kind: Kind, files: Iterable[str]) -> None:
-    """Refuse a review in place of the data, and one of a kind of task that Label Studio has no place for."""
-    for file in files:
-        require_other_file(out, file)
-    if kind not in WRITTEN["label-studio"][0]:
-        raise ConfigError(f"--review: Label Studio has no place for the labels of {kind}; check.html lists what is doubted")
 
 
 def _audits(dataset: Dataset) -> list[Audit]:

@@ -55,7 +55,7 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
         settings = predictor.reading(given.data)
         split = _read_for(predictor, data, settings)
         about = About(
-            ", ".join(Path(file).name for file in split.files), model, ", ".join(data), split.audit, [Path(file).name for file in split.files],
+            ", ".join(split.names), model, ", ".join(data), split.audit, split.names,
             page={"environment": versions(), "reproduce": [f"tunny evaluate {model} {' '.join(data)} --out {out}"]}, layout=layout,
         )  # fmt: skip
         scores = evaluate_to(folder, predictor.model, predictor.task, encoded_chunks(split), about)
@@ -80,8 +80,7 @@ def _read_for(predictor: Predictor, data: list[str], settings: DataSettings) -> 
         if labels.kind != "regress" and name not in known:
             split.audit.event("labels the model does not know", name, f"{count} times; counted as errors")
     split.audit.add(dataset.audit)
-    for line in split.audit.told("data"):
-        say(line)
+    say("\n".join(split.audit.told("data")))
     return split
 
 
@@ -101,8 +100,7 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
         answers = ((example, answer.prediction) for example, answer in answered)
         version = _version(model) if form == "label-studio" else ""
         count = write_predictions(out, form, answers, predictor.task.labels.kind, audit, model_version=version, control=settings.control)
-        for line in audit.told("input"):
-            say(line)
+        say("\n".join(audit.told("input")))
         say(f"predictions: {out if out != '-' else 'standard output'} ({count:,} {form} records)")
         return count
 

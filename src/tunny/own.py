@@ -87,6 +87,8 @@ class OwnTask:
         require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
         scored = {part.removeprefix("validation/"): rows for part, rows in self.rows.items() if part.startswith("validation")}
         metric = config.train.metric_for_best or task.metric
+        if metric is None and config.train.early_stopping_patience is not None:
+            raise ConfigError(f"train.early_stopping_patience: {config.task.kind} names no metric. Set train.metric_for_best.")
 
         def require_metric(values: Iterable[str]) -> None:
             if metric is not None and metric not in values:

@@ -33,9 +33,8 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
     if seeds is None:
         return run.train(resolved, resume=resume, overwrite=overwrite, callbacks=callbacks)
     if world_of(os.environ).size > 1:
-        raise ConfigError(
-            "train.seeds: trains one run after another in one process. Launch each seed by itself: --seed N, without train.seeds"
-        )
+        advice = "Launch each seed by itself: --seed N, without train.seeds"
+        raise ConfigError(f"train.seeds: trains one run after another in one process. {advice}")
     if resolved.settings.checkpoint.push is not None:
         raise ConfigError("checkpoint.push: takes one model, and train.seeds trains several. Leave it out, and push the best: tunny push")
     folder = Path(resolved.settings.output_dir)

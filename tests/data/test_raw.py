@@ -93,6 +93,14 @@ def test_a_quarantined_row_is_quoted_with_its_reason(tmp_path):
     assert "no label" in second["reason"]
 
 
+def test_an_element_of_a_list_is_quoted_with_its_number_and_not_as_a_line(tmp_path):
+    path = written(tmp_path, "a.json", '[{"text": "one", "label": "x"},\n\n{"text": "two"}]')
+    read = Reading(path, "classify", on_error="quarantine")
+    found = list(sources([str(path)], DataSettings(on_error="quarantine"), "classify", Audit(), None, True))
+    (entry,) = map(json.loads, quoted(found, read.audit.rejected))
+    assert (entry["number"], entry["row"], "line" in entry) == (2, '{"text": "two"}', False)
+
+
 def test_what_cannot_be_read_to_its_end_has_no_row_to_quote(tmp_path):
     path = written(tmp_path, "a.json", '[{"text": "one", "label": "x"}, {"text"')
     read = Reading(path, "classify", on_error="quarantine")

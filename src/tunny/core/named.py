@@ -21,9 +21,8 @@ def named(name: str, where: str) -> Any:
     try:
         found = importlib.import_module(module)
     except Exception as error:
-        raise ConfigError(
-            f"{where}: {module} cannot be imported: {type(error).__name__}: {error}. It is looked for in {Path.cwd()} and where Python looks."
-        ) from error
+        why = f"{type(error).__name__}: {error}. It is looked for in {Path.cwd()} and where Python looks."
+        raise ConfigError(f"{where}: {module} cannot be imported: {why}") from error
     if not hasattr(found, thing):
         raise ConfigError(f"{where}: {module} has no {thing!r}{did_you_mean(thing, vars(found))}")
     return getattr(found, thing)

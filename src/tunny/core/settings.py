@@ -119,9 +119,8 @@ def _note_places(node: yaml.MappingNode, prefix: str, name: str, layer: Layer) -
 def environment_layer(environ: Mapping[str, str], prefix: str = "TUNNY__") -> Layer:
     """Take `TUNNY__SECTION__KEY=value` from the environment."""
     names = {name.removeprefix(prefix).lower().replace("__", "."): name for name in sorted(environ) if name.startswith(prefix)}
-    return Layer(
-        {key: parse_value(environ[name]) for key, name in names.items()}, {key: f"environment {name}" for key, name in names.items()}
-    )
+    places = {key: f"environment {name}" for key, name in names.items()}
+    return Layer({key: parse_value(environ[name]) for key, name in names.items()}, places)
 
 
 def dotenv(path: Path) -> dict[str, str]:

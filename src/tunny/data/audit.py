@@ -100,10 +100,10 @@ class Audit:
             mine.extend(listed[: LISTED - len(mine)])
         for text in other.notes:
             self.note(text)
-        for unit, flow in other.flows.items():
-            own = self.flows[unit]
+        for unit, more in other.flows.items():
+            one = self.flows[unit]
             self.flows[unit] = Flow(
-                own.taken + flow.taken, own.given + flow.given, own.repaired + flow.repaired, own.dropped + flow.dropped
+                one.taken + more.taken, one.given + more.given, one.repaired + more.repaired, one.dropped + more.dropped
             )
         self.rejected += other.rejected
         return self

@@ -118,9 +118,8 @@ def _windows(lengths: Mapping[str, Ints], encoder: Encoder | None) -> list[Findi
     one = lengths["tokens" if encoder else "words"]
     both = np.stack([one, lengths["second"] if encoder else np.zeros_like(one)])
     is_pair = both[1] > 0
-    special = (
-        np.where(is_pair, *(settings.max_tokens - encoder.room(pair=pair) for pair in (True, False))) if encoder else np.zeros_like(one)
-    )
+    sizes = [settings.max_tokens - encoder.room(pair=pair) for pair in (True, False)] if encoder else [0, 0]
+    special = np.where(is_pair, *sizes)
     found = []
     for size in sorted({*WINDOWS, settings.max_tokens}):
         beyond = np.maximum(both.sum(0) + special - size, 0)
@@ -140,9 +139,8 @@ def verdicts(findings: Findings) -> list[dict[str, str]]:
 def lines(findings: Findings) -> list[str]:
     """Return the findings as some sixty lines: the verdicts, tables of labels and lengths, and what to look at first."""
     splits, labels = findings["splits"], findings["labels"]
-    measures = [
-        name for name in ("examples", "words", "tokens", "characters", "spans", "documents") if any(one[name] for one in splits.values())
-    ]
+    sizes = ("examples", "words", "tokens", "characters", "spans", "documents")
+    measures = [name for name in sizes if any(one[name] for one in splits.values())]
     tables = {
         ("split", *measures): [[name, *(split[measure] for measure in measures)] for name, split in splits.items()],
         (f"label (of {len(labels)})" if len(labels) > LABELS else "label", *splits, "share", "", "such as"): [

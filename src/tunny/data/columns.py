@@ -64,13 +64,11 @@ def find_columns(source: Source, keys: Sequence[Key]) -> Columns:
         columns |= {"tokens": free[0], "tags": free[1]}  # as Hugging Face's scripts do
     elif nothing and len(free) == 1:
         columns["text"] = free[0]  # the only column left can be nothing else; among several none is guessed
-    needed: list[tuple[str, tuple[str, ...], str]] = [("for the text", ("text", "tokens"), " Set data.text or data.tokens.")]
-    if wanted.language is not None:
-        needed.append(("lang or language for data.language", ("language",), ""))
-    if source.labels_needed and source.for_tokens:
-        needed.append(("for tags or spans", ("tags", "spans"), f" Set data.tags or data.label.{gold}"))
-    elif source.labels_needed:
-        needed.append(("for the label", ("label",), f" Set data.label.{gold}"))
+    needed = [("for the text", {"text", "tokens"}, " Set data.text or data.tokens.")]
+    needed += [("lang or language for data.language", {"language"}, "")] if wanted.language is not None else []
+    if source.labels_needed:
+        tagged = ("for tags or spans", {"tags", "spans"}, f" Set data.tags or data.label.{gold}")
+        needed.append(tagged if source.for_tokens else ("for the label", {"label"}, f" Set data.label.{gold}"))
     for what, names, advice in needed:
         if columns.keys().isdisjoint(names):
             raise DataError(f"{file}: no column {what}; there are: {', '.join(listed)}.{advice}")

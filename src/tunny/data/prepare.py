@@ -52,6 +52,12 @@ class Split:
     windows_folder: Path | None = None
 
     @property
+    def names(self) -> list[str]:
+        """What its files are called, in the order of their numbers: their names, or their paths where two have one name."""
+        names = [Path(file).name for file in self.files]
+        return names if len({*names}) == len(names) else [*self.files]
+
+    @property
     def examples_file(self) -> Path:
         """The Arrow file of the examples."""
         return self.folder / "examples.arrow"

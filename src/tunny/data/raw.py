@@ -88,10 +88,6 @@ def quoted(sources: Iterable[Source], rejected: Iterable[tuple[int, int, str]]) 
         found = {row.line: row.raw for row in FORMATS[source.format].rows(source) if row.raw and row.line in wanted} if wanted else {}
         for line, reasons in sorted(wanted.items()):
             for reason in reasons:
-                entry = {
-                    "file": source.path.name,
-                    "number" if source.unit and line else "line": line,
-                    "reason": reason,
-                    "row": found.get(line),
-                }
+                place = {"number" if source.unit and line else "line": line}
+                entry = {"file": source.path.name, **place, "reason": reason, "row": found.get(line)}
                 yield json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"

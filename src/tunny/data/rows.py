@@ -4,7 +4,6 @@ What is kept in memory is a few numbers a row; everything else stays in the mapp
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ class Rows:
     def __init__(self, splits: Mapping[str, Split]):
         stores = [split.examples for split in splits.values()]
         self.names = list(splits)
-        self._files = [[Path(file).name for file in split.files] for split in splits.values()]
+        self._files = [split.names for split in splits.values()]
         self._batches = [batch for store in stores for batch in store.batches]
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
         self.bounds = np.cumsum([0, *map(len, stores)])  # of splits

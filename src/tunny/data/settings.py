@@ -13,6 +13,7 @@ from tunny.core.settings import Settings
 Kind = Literal["ner", "pos", "chunk", "classify", "multilabel", "regress"]
 TOKEN_KINDS = ("ner", "pos", "chunk")
 Most = Annotated[int, Field(ge=1)]
+Paths = str | list[str] | None
 Column = str | Annotated[int, Field(ge=0)] | None
 UNLABELLED = "unlabelled"  # the split of texts that a teacher labels
 LEARNT = ("train", UNLABELLED)  # the splits that are not scored
@@ -37,13 +38,11 @@ class SplitSettings(Settings):
 class DataSettings(Settings):
     """Where the labelled text is and how to read it."""
 
-    train: str | list[str] | None = Field(
-        None, description="training data: a path, a folder, a list, a glob, or hub:OWNER/NAME[:CONFIG][@REVISION][#SPLIT]"
-    )
+    train: Paths = Field(None, description="training data: a path, a folder, a list, a glob, or hub:OWNER/NAME[:CONFIG][@REVISION][#SPLIT]")
     validation: str | list[str] | dict[str, str] | None = Field(
         None, description="validation data, which chooses the best model; also a mapping of names to paths"
     )
-    test: str | list[str] | None = Field(None, description="test data, scored once with the best model")
+    test: Paths = Field(None, description="test data, scored once with the best model")
     split: SplitSettings | None = Field(None, description="take validation and test data by document from the training data")
     format: str = Field("auto", description="file format, or glue:TASK; auto: by content first and by the ending second")
     text: Column = Field(None, description="column or key of the text (of tokens joined by spaces: see tokens)")

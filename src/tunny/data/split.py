@@ -73,9 +73,8 @@ def quotas(number: int, ratios: Sequence[float]) -> list[int]:
 def check_ratios(ratios: Sequence[float]) -> Sequence[float]:
     """Return the ratios; raise ConfigError unless they are shares of one whole."""
     if any(ratio < 0 for ratio in ratios) or abs(sum(ratios) - 1) > 1e-6 or not ratios[0]:
-        raise ConfigError(
-            f"--ratios: expected shares for train, validation and test that add up to 1, with some to train on, found {list(ratios)}"
-        )
+        what = "shares for train, validation and test that add up to 1, with some to train on"
+        raise ConfigError(f"--ratios: expected {what}, found {list(ratios)}")
     return ratios
 
 

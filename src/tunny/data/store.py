@@ -188,10 +188,8 @@ class WindowColumns:
 
     def rows(self) -> pa.RecordBatch:
         """Return them as an Arrow batch."""
-        arrays = {
-            name: pa.ListArray.from_arrays(ends.astype(np.int32), items.astype(np.int32)) for name, (items, ends) in self._lists.items()
-        }
-        columns = {**self._numbers, **arrays}
+        pairs = {name: [part.astype(np.int32) for part in (ends, items)] for name, (items, ends) in self._lists.items()}
+        columns = {**self._numbers, **{name: pa.ListArray.from_arrays(*pair) for name, pair in pairs.items()}}
         return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in WINDOWS], schema=WINDOWS)
 
     def flat(self, name: str) -> NDArray[np.int32]:

@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from math import isfinite
 
 import numpy as np
@@ -109,12 +109,8 @@ def _look_for_trouble(seen: Survey, texts: list[str], row: int) -> None:
 
 def surface_forms(split: Split) -> set[str]:
     """Return the texts of the labelled spans of a split in lower case, as many as are counted at most."""
-    spans = (
-        (one.text, span)
-        for batch in read_rows(split.examples_file, "text", "spans")
-        for one in from_rows(batch)
-        for span in one.spans or ()
-    )
+    examples = chain.from_iterable(map(from_rows, read_rows(split.examples_file, "text", "spans")))
+    spans = ((one.text, span) for one in examples for span in one.spans or ())
     found: set[str] = set()
     for text, (start, end, _) in spans:
         found.add(text[start:end].lower())

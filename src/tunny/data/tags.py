@@ -19,8 +19,6 @@ from tunny.data.example import Example
 Scheme = Literal["IOB1", "IOB2", "BIOES", "BILOU", "none"]
 _TAG = re.compile("O|[BIESLU]-.+", re.DOTALL)
 _NORMAL = {"L": "E", "U": "S"}  # BILOU's names for the two prefixes of BIOES
-
-
 _UNHEARD = Audit()  # takes the accounts that nobody asked for; making one costs more than tagging a text
 
 
@@ -107,12 +105,9 @@ def spans_to_tags(spans: Iterable[WordSpan], num_words: int) -> list[str]:
 
 
 def tag_words(
-    spans: Iterable[tuple[int, int, str]],
-    words: Sequence[tuple[int, int]],
-    audit: Audit | None = None,
-    where: str = "",
+    spans: Iterable[tuple[int, int, str]], words: Sequence[tuple[int, int]], audit: Audit | None = None, where: str = "",
     unit: str = "spans",
-) -> list[str]:
+) -> list[str]:  # fmt: skip
     """Return IOB2 tags of the words that character spans touch; a word belongs to the first span that does.
 
     Spans that the tags cannot say exactly are accounted for under `unit`, with what becomes of them.

@@ -55,6 +55,9 @@ class SingleProcess:
         """Return what `work` gives of each item, in order, on all ranks, which share the work; all must have the same items."""
         return map(work, items)
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give all ranks the buffers of rank 0 that a model keeps, such as running means."""
+
     def clip(self, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
         """Clip gradients by their global 2-norm and return the norm before; on a CPU the fused optimizer divides, in its own pass."""
         gradients = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
@@ -84,6 +87,13 @@ def choose_backend(settings: EngineSettings) -> SingleProcess:
         raise ConfigError(f"engine.strategy: single is for one process, and {world.size} were started. Set it to auto, ddp or fsdp.")
     if world.rank:
         silence()  # rank 0 speaks for all
+    if settings.strategy == "accelerate":
+        from tunny.engine.accelerated import Accelerated
+
+        accelerated = Accelerated(settings.device, world)
+        use_device(settings, str(accelerated.device), f"; {torch.get_num_threads()} threads")
+        choice("strategy", "accelerate", f"{world.size} processes")
+        return accelerated
     device = _device(settings, world)
     if world.size == 1:
         return SingleProcess(device)

@@ -189,8 +189,7 @@ def lines(findings: Mapping[str, Any]) -> list[str]:
             for name, one in other["differences"].items() if findings["metrics"].get(name) is not None
         ]  # fmt: skip
         found += ["", *table(["metric", findings["first"], other["name"], "difference", "95 % interval", "p"], rows).split("\n")]
-        found += [
-            f"became right: {other['fixed']:,} examples; became wrong: {other['broken']:,} (right is one with all its labels and no others)"
-        ]
+        became = f"became right: {other['fixed']:,} examples; became wrong: {other['broken']:,}"
+        found += [f"{became} (right is one with all its labels and no others)"]
         found += [f"setting {name}: {before} -> {after}" for name, before, after in other["settings"]]
     return found

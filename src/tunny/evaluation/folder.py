@@ -21,18 +21,8 @@ from tunny.evaluation.plots import plots
 from tunny.evaluation.predict import Chunk
 from tunny.evaluation.report import beside_teacher, in_order, markdown, number
 from tunny.evaluation.score import Scores, score, slices
-from tunny.metrics.calibration import (
-    Calibration,
-    Tuned,
-    best_threshold,
-    cross_fitted,
-    cross_thresholded,
-    ece,
-    fit,
-    reliability,
-    threshold_for,
-    wanted,
-)
+from tunny.metrics import calibration as trust
+from tunny.metrics.calibration import Calibration, Tuned
 from tunny.metrics.spans import SCHEMES, labels_of, ratio, scheme_scores
 from tunny.metrics.sums import Counts
 from tunny.tasks.base import Answer, Model, Task
@@ -121,14 +111,14 @@ def tune(model: Model, task: Task, chunks: Callable[[], Iterable[Chunk]], thresh
         scorer = score(model, task, chunks()).scorer
         assert isinstance(scorer, LabelsScorer)
         columns = zip(task.labels.names, *(array.T for array in scorer.kept()), strict=True)
-        task.tuned = Tuned(thresholds={name: best_threshold(scores, gold) for name, scores, gold in columns})
+        task.tuned = Tuned(thresholds={name: trust.best_threshold(scores, gold) for name, scores, gold in columns})
     seen = Examination(task.labels.names, [])
     score(model, task, chunks(), seen.look)
     found, right = np.array(seen.scores), np.frombuffer(bytes(seen.right), np.bool_)
-    calibration = fit(found, right)
+    calibration = trust.fit(found, right)
     abstain = None
     if precision is not None:
-        reached = threshold_for(found if calibration == Calibration() else calibration.apply(found), right, precision)
+        reached = trust.threshold_for(found if calibration == Calibration() else calibration.apply(found), right, precision)
         abstain = NEVER_SURE if reached is None else round(reached[0], 6)
     return replace(task.tuned, calibration=calibration, precision=precision, abstain_below=abstain)
 
@@ -172,10 +162,8 @@ def ceiling(audit: Audit) -> list[str]:
     if flow.kept == flow.taken:
         return []
     why = ", ".join(f"{number:,} {kind}" for kind, number in (flow.dropped + flow.repaired).items())
-    best = 2 * flow.kept / (flow.kept + flow.taken)
-    return [
-        f"Of {flow.taken:,} gold spans the tags of words cannot say {flow.taken - flow.kept:,} ({why}): f1 can be {number(best)} at most."
-    ]
+    lost, best = flow.taken - flow.kept, 2 * flow.kept / (flow.kept + flow.taken)
+    return [f"Of {flow.taken:,} gold spans the tags of words cannot say {lost:,} ({why}): f1 can be {number(best)} at most."]
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
@@ -226,12 +214,12 @@ def _trust(seen: Examination, task: Task, chose: bool) -> dict[str, Any]:
     if fitted:
         note = f"temperature {task.tuned.calibration.temperature:.3g}, shift {task.tuned.calibration.shift:.3g}, fitted on validation data"
     if chose and fitted:
-        after = cross_fitted(before, right, half)
+        after = trust.cross_fitted(before, right, half)
         note += "; as this is that data, shown cross-fitted: each half of its documents by the fit on the other"
     sides = {"before": before, "after": after}
-    plots = {name: {"ece": ece(values, right), "bins": reliability(values, right)} for name, values in sides.items()}
+    plots = {name: {"ece": trust.ece(values, right), "bins": trust.reliability(values, right)} for name, values in sides.items()}
     calibration = {"temperature": task.tuned.calibration.temperature, "shift": task.tuned.calibration.shift, "note": note, **plots}
-    found: dict[str, Any] = {"calibration": calibration, "thresholds": wanted(after, right, PRECISIONS)}
+    found: dict[str, Any] = {"calibration": calibration, "thresholds": trust.wanted(after, right, PRECISIONS)}
     if task.tuned.precision is not None:
         found["unsure"] = _unsure(task.tuned, after, right, half if chose else None)
     return found
@@ -244,7 +232,7 @@ def _cross_tuned(scores: Scores, seen: Examination) -> dict[str, float]:
     half, given = np.frombuffer(bytes(seen.label_half), np.bool_), np.zeros_like(gold)
     for part in (half, ~half):
         for k in range(gold.shape[1]):
-            given[part, k] = values[part, k] >= best_threshold(values[~part, k], gold[~part, k])
+            given[part, k] = values[part, k] >= trust.best_threshold(values[~part, k], gold[~part, k])
     right, either = (given & gold).sum(0), given.sum(0) + gold.sum(0)
     return {"f1": float(ratio(2 * right.sum(), either.sum())), "macro_f1": float(ratio(2 * right, either).mean())}
 
@@ -254,5 +242,5 @@ def _unsure(tuned: Tuned, scores: Any, right: Any, half: Any) -> dict[str, Any]:
     sure = scores >= tuned.abstain_below if tuned.abstain_below is not None else np.zeros(len(scores), bool)
     precision, coverage = float(right[sure].mean()) if sure.any() else None, float(sure.mean())
     if half is not None:
-        precision, coverage = cross_thresholded(scores, right, half, tuned.precision or 0.0)
+        precision, coverage = trust.cross_thresholded(scores, right, half, tuned.precision or 0.0)
     return {"below": tuned.abstain_below, "precision_wanted": tuned.precision, "precision": precision, "coverage": coverage}

@@ -25,9 +25,7 @@ def markdown(content: Mapping[str, Any]) -> str:
             [scheme, *(row[name] for name in counted), *(number(row[name]) for name in ("precision", "recall", "f1"))]
             for scheme, row in content.get("schemes", {}).items()
         ],
-        "threshold_rows": [
-            [number(row["precision"]), number(row["threshold"]), number(row["coverage"])] for row in content.get("thresholds", ())
-        ],
+        "threshold_rows": [[number(row[name]) for name in ("precision", "threshold", "coverage")] for row in content.get("thresholds", ())],
     }
     rows["beside"] = beside_teacher(content)
     return render("report.md", {**content, **rows, "scores": scores, "by_label": by_label, "number": number})

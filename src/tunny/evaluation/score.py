@@ -35,9 +35,8 @@ class Scores:
     def per_label(self) -> dict[str, dict[str, float]]:
         """Precision, recall, f1 and support of each label."""
         found = self.scorer.per_label(self.table.sums())
-        return {
-            label: {**{name: float(value) for name, value in row.items()}, "support": int(row["support"])} for label, row in found.items()
-        }
+        rows = {label: {name: float(value) for name, value in row.items()} for label, row in found.items()}
+        return {label: {**row, "support": int(row["support"])} for label, row in rows.items()}
 
     def curves(self, names: Sequence[str]) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]]:
         """Return of each label what is gold and how probable it was, by example, where the task keeps that."""

@@ -109,9 +109,8 @@ def _head(kind: str, about: About, decisive: str | None) -> dict[str, Any]:
 def _scores(evaluations: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Return every metric with its values on all splits that were scored."""
     names = in_order({name: None for one in evaluations.values() for name in one["metrics"]})
-    return [
-        [name, *(_with_interval(one["metrics"].get(name), one["intervals"].get(name)) for one in evaluations.values())] for name in names
-    ]
+    every = evaluations.values()
+    return [[name, *(_with_interval(one["metrics"].get(name), one["intervals"].get(name)) for one in every)] for name in names]
 
 
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:

@@ -78,19 +78,15 @@ class Exporter:
             return
         onnx, quantization = packages()
         whole = bool({"avx512_vnni", "avx_vnni"} & cpu_flags())
-        choice(
-            "int8 weights",
-            "8 bits" if whole else "7 bits",
-            f"the processor has {'' if whole else 'no '}VNNI; without it sums of 8 overflow",
-        )
+        reason = f"the processor has {'' if whole else 'no '}VNNI; without it sums of 8 overflow"
+        choice("int8 weights", "8 bits" if whole else "7 bits", reason)
         graph = onnx.load(self.folder / VARIANTS["fp32"])
         order = sensitive(graph, self._inputs())
         for share in (0.0, *KEPT):
             kept = order[: round(share * len(order)) or bool(share)]
+            rounded = [name for name in order if name not in kept]
             with _quiet():
-                quantization.quantize_dynamic(
-                    graph, path, per_channel=True, reduce_range=not whole, nodes_to_quantize=[name for name in order if name not in kept]
-                )
+                quantization.quantize_dynamic(graph, path, per_channel=True, reduce_range=not whole, nodes_to_quantize=rounded)
             yield f" ({len(kept)} of {len(order)} products in fp32: {', '.join(kept[:4])}{' ...' if len(kept) > 4 else ''})" if kept else ""
 
     def _inputs(self) -> Inputs:
@@ -127,10 +123,9 @@ def to_onnx(model: Any, inputs: Inputs, dtype: torch.dtype = torch.float32) -> A
         raise ModelError(f"the model's weights take {size / 2**30:.1f} GiB in {dtype}; one ONNX file holds at most 2 GiB")
     given = {name: torch.from_numpy(values) for name, values in inputs.items()}
     any_size = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in given}
+    plain = plain_copy(model).to(dtype)
     with _quiet():
-        program = torch.onnx.export(
-            plain_copy(model).to(dtype), kwargs=given, dynamo=True, dynamic_shapes=any_size, output_names=["logits"], verbose=False
-        )
+        program = torch.onnx.export(plain, kwargs=given, dynamo=True, dynamic_shapes=any_size, output_names=["logits"], verbose=False)
     assert program is not None
     graph, used = program.model_proto, set[str]()
     for at, node in enumerate(graph.graph.node):
@@ -158,9 +153,8 @@ def sensitive(graph: Any, inputs: Inputs) -> list[str]:
     import onnxruntime
 
     weights = {one.name: one for one in graph.graph.initializer if len(one.dims) == 2}
-    pairs = [
-        (node, *node.input[:: 1 if node.op_type == "MatMul" else -1]) for node in graph.graph.node if node.op_type in ("MatMul", "Gather")
-    ]
+    products = [node for node in graph.graph.node if node.op_type in ("MatMul", "Gather")]
+    pairs = [(node, *node.input[:: 1 if node.op_type == "MatMul" else -1]) for node in products]
     found = [(node, taken, onnx.numpy_helper.to_array(weights[name])) for node, taken, name in pairs if name in weights]
     values: dict[str, Any] = dict(inputs)
     watched, names = onnx.ModelProto(), sorted({taken for _, taken, _ in found}.difference(values))

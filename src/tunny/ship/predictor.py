@@ -41,9 +41,8 @@ class Predictor:
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a list of texts; for one text write [text]")
-        examples = [
-            Example(str(at), text) if isinstance(text, str) else Example(str(at), text[0], text_b=text[1]) for at, text in enumerate(texts)
-        ]
+        pairs = ((text, None) if isinstance(text, str) else text for text in texts)
+        examples = [Example(str(at), text, text_b=text_b) for at, (text, text_b) in enumerate(pairs)]
         try:
             return [answer.prediction for _, answer in self.answers(examples)]
         except UnicodeEncodeError as error:
@@ -121,11 +120,8 @@ def _exported(folder: str, facts: ModelFacts, engine: EngineSettings) -> Model |
     if known is not None and digest_file(file) != known.get("sha256"):
         raise ModelError(f"{file}: is damaged, or was changed after its export. Export the model again, or set engine.variant: torch.")
     use_device(engine, device)
-    choice(
-        "model",
-        f"{file.relative_to(folder)}{' by OpenVINO' * by_openvino}",
-        "the fastest, by tunny bench" if named == "auto" else "engine.variant",
-    )
+    reason = "the fastest, by tunny bench" if named == "auto" else "engine.variant"
+    choice("model", f"{file.relative_to(folder)}{' by OpenVINO' * by_openvino}", reason)
     return OnnxModel(file, device, len(facts.labels.names), by_openvino)
 
 

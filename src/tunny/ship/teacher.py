@@ -133,9 +133,8 @@ def check_teacher(teacher: Teacher, labels: LabelSet, encoder: Encoder) -> None:
     """Raise ConfigError where a teacher knows other labels than the data, or its layers cannot be compared."""
     own, wanted = set(teacher.predictor.task.labels.names), set(labels.names)
     if own != wanted and labels.kind != "regress":
-        only = [
-            f"{', '.join(sorted(names))} only {whose} has" for names, whose in ((own - wanted, "it"), (wanted - own, "the data")) if names
-        ]
+        sides = ((own - wanted, "it"), (wanted - own, "the data"))
+        only = [f"{', '.join(sorted(names))} only {whose} has" for names, whose in sides if names]
         raise ConfigError(
             f"distill.teacher: expected {teacher.settings.teacher} to know the labels of the data; {' and '.join(only)}. "
             "Choose another teacher, or set data.labels (or data.keep_labels) to what it knows."

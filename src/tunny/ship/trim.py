@@ -49,13 +49,9 @@ Spec = dict[str, Any]  # what a tokenizer.json holds
 
 
 def trim(
-    name: str,
-    files: Sequence[str],
-    out: Path,
-    columns: DataSettings,
-    engine: EngineSettings | None = None,
+    name: str, files: Sequence[str], out: Path, columns: DataSettings, engine: EngineSettings | None = None,
     task: TaskSettings | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write a model folder with the vocabulary that the files need; `columns` overrules how the training read its data.
 
     Raises ModelError for a tokenizer that cannot be trimmed, and where an answer would change; nothing is then written.
@@ -211,9 +207,7 @@ def _renumbered(part: Any, new: Mapping[str, int]) -> Any:
         named = [type(each) for each in part] == [str, int]  # ["[SEP]", 102]
         return [part[0], new[part[0]]] if named else [_renumbered(each, new) for each in part]
     if isinstance(part, dict):
-        return {
-            name: [new[token] for token in part["tokens"]] if name == "ids" else _renumbered(value, new) for name, value in part.items()
-        }
+        return {key: [new[token] for token in part["tokens"]] if key == "ids" else _renumbered(value, new) for key, value in part.items()}
     return part
 
 

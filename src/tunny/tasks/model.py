@@ -85,9 +85,8 @@ def load_tokenizer(settings: ModelSettings, *, weights: bool = True) -> Loaded:
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ModelError(f"{settings.name}: its tokenizer has no vocabulary. Add tokenizer.json, or name a tokenizer in model.tokenizer.")
     if len(tokenizer) > getattr(config, "vocab_size", len(tokenizer)):
-        raise ModelError(
-            f"{settings.name}: takes {config.vocab_size} tokens, but its tokenizer has {len(tokenizer)}; they do not belong together"
-        )
+        sizes = f"takes {config.vocab_size} tokens, but its tokenizer has {len(tokenizer)}"
+        raise ModelError(f"{settings.name}: {sizes}; they do not belong together")
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     types = "token_type_ids" in tokenizer.model_input_names and getattr(config, "type_vocab_size", 0) > 1

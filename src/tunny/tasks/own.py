@@ -5,6 +5,7 @@ logs and the run folder are the same as for Tunny's own tasks.
 """
 
 import math
+import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from tunny.core.errors import ConfigError, TaskFailed, TunnyError
 from tunny.core.named import made, named
 from tunny.data.stream import Stream
 from tunny.engine.backend import is_out_of_memory
+from tunny.engine.group import is_left_alone
 
 
 class Task(ABC):
@@ -112,15 +114,17 @@ def make_own(section: settings.Settings) -> Task:
 
 @contextmanager
 def calling(task: Task, method: str) -> Iterator[None]:
-    """Turn what a user's method raises into a TaskFailed that names it and its line; memory that ran out stays as it is."""
+    """Turn what a user's method raises into a TaskFailed that names it and its line; that memory ran out, or a process is gone, stays."""
     try:
         yield
     except TunnyError:
         raise
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_left_alone(error):
             raise
-        at = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
+        at = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
         raise TaskFailed(f"{type(task).__name__}.{method} raised {type(error).__name__}: {error} ({at.filename}:{at.lineno})") from error
 
 

@@ -6,7 +6,7 @@ Metrics take sums over any documents, or many such sums at once, and are nan whe
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,13 +85,36 @@ class TokenScorer:
         return {}
 
 
-class ClassScorer:
-    """One class an example."""
+class _Ranking:
+    """Keeps the probabilities of labels beside gold labels, as many as fit in memory."""
 
     def __init__(self, labels: LabelSet):
-        self._ids = labels.ids
         self._names = labels.names
-        self._kept = _Ranks(len(labels.names))
+        self._ranked = [1] if labels.kind == "classify" and len(labels.names) == 2 else range(len(labels.names))
+        self._scores, self._gold = array("f"), bytearray()
+
+    def rank(self, example: Example, scores: Scores) -> None:
+        """Keep the probabilities (K,) of an example."""
+        if example.labels is not None and len(self._scores) <= RANKED:
+            self._scores.frombytes(np.asarray(scores, np.float32).tobytes())
+            self._gold += bytes(name in example.labels for name in self._names)
+
+    def kept(self) -> tuple[Scores, NDArray[np.bool_]]:
+        """Return the probabilities of the examples with gold labels, and which labels are gold (N, K each)."""
+        shape = (-1, len(self._names))
+        return np.array(self._scores, np.float32).reshape(shape), np.frombuffer(bytes(self._gold), np.bool_).reshape(shape)
+
+    def ranked(self) -> dict[str, float | None]:
+        """Return ROC-AUC and average precision: of the second of two classes, else their means over the labels that have them."""
+        scores, gold = self.kept()
+        found = [ranking(gold[:, k], scores[:, k]) for k in self._ranked] if len(self._scores) <= RANKED else [(None, None)]
+        known = [[value for value in values if value is not None] for values in zip(*found, strict=True)]
+        means = (float(np.mean(values)) if values else None for values in known)
+        return dict(zip(("roc_auc", "average_precision"), means, strict=True))
+
+
+class ClassScorer(_Ranking):
+    """One class an example."""
 
     def count(self, example: Example, prediction: Prediction) -> Counts:
         """Count one example."""
@@ -105,27 +128,9 @@ class ClassScorer:
         """Return precision, recall, f1 and support of each class."""
         return _by_name(by_class(sums, "class", self._names))
 
-    def rank(self, example: Example, scores: Scores) -> None:
-        """Keep the probabilities (K,) of an example."""
-        if example.labels:
-            self._kept.add({self._ids[name] for name in example.labels if name in self._ids}, scores)
 
-    def ranked(self) -> dict[str, float | None]:
-        """Return ROC-AUC and average precision: of the second of two classes, else the means of each against the others."""
-        return self._kept.metrics(slice(1, 2) if len(self._names) == 2 else slice(None))
-
-    def kept(self) -> tuple[Scores, NDArray[np.bool_]]:
-        """Return the probabilities of the examples with gold labels, and which labels are gold (N, K each)."""
-        return self._kept.arrays()
-
-
-class LabelsScorer:
+class LabelsScorer(_Ranking):
     """Any number of labels an example."""
-
-    def __init__(self, labels: LabelSet):
-        self._ids = labels.ids
-        self._names = labels.names
-        self._kept = _Ranks(len(labels.names))
 
     def count(self, example: Example, prediction: Prediction) -> Counts:
         """Count one example."""
@@ -148,25 +153,8 @@ class LabelsScorer:
 
     def per_label(self, sums: Sums) -> dict[str, Metrics]:
         """Return precision, recall, f1 and support of each label."""
-        return _by_name(
-            {
-                name: (sums["labels", name, "right"], sums["labels", name, "predicted"], sums["labels", name, "gold"])
-                for name in self._all(sums)
-            }
-        )
-
-    def rank(self, example: Example, scores: Scores) -> None:
-        """Keep the probabilities (K,) of an example."""
-        if example.labels is not None:
-            self._kept.add({self._ids[name] for name in example.labels if name in self._ids}, scores)
-
-    def ranked(self) -> dict[str, float | None]:
-        """Return the means over labels of ROC-AUC and average precision."""
-        return self._kept.metrics(slice(None))
-
-    def kept(self) -> tuple[Scores, NDArray[np.bool_]]:
-        """Return the probabilities of the examples with gold labels, and which labels are gold (N, K each)."""
-        return self._kept.arrays()
+        kinds = ("right", "predicted", "gold")
+        return _by_name({name: tuple(sums["labels", name, kind] for kind in kinds) for name in self._all(sums)})
 
 
 class ValueScorer:
@@ -207,36 +195,6 @@ class ValueScorer:
         }
 
 
-class _Ranks:
-    """Probabilities of labels beside gold labels, as many as fit in memory."""
-
-    def __init__(self, num_labels: int):
-        self._num = num_labels
-        self._scores, self._gold = array("f"), bytearray()
-
-    def add(self, gold: set[int], scores: Scores) -> None:
-        """Keep one example."""
-        if len(self._scores) <= RANKED:
-            self._scores.frombytes(np.asarray(scores, np.float32).tobytes())
-            self._gold += bytes(number in gold for number in range(self._num))
-
-    def arrays(self) -> tuple[Scores, NDArray[np.bool_]]:
-        """Return probabilities and gold labels (N, K each)."""
-        gold = np.frombuffer(bytes(self._gold), np.bool_)
-        return np.array(self._scores, np.float32).reshape(-1, self._num), gold.reshape(-1, self._num)
-
-    def metrics(self, some: slice) -> dict[str, float | None]:
-        """Return the means of the two metrics over the labels for which they are defined."""
-        if len(self._scores) > RANKED:
-            return {"roc_auc": None, "average_precision": None}
-        scores, gold = self.arrays()
-        found = [ranking(gold[:, k], scores[:, k]) for k in range(self._num)[some]]
-        known = [[value for value in values if value is not None] for values in zip(*found, strict=True)]
-        return {
-            name: float(np.mean(values)) if values else None for name, values in zip(("roc_auc", "average_precision"), known, strict=True)
-        }
-
-
 def scorer_of(labels: LabelSet) -> TokenScorer | ClassScorer | LabelsScorer | ValueScorer:
     """Return an empty scorer for the labels of a task of ours."""
     if labels.kind in TOKEN_KINDS:
@@ -251,5 +209,5 @@ def predicted_spans(prediction: Prediction) -> list[Span]:
     return [Span(span["start"], span["end"], span["label"]) for span in prediction["spans"]]
 
 
-def _by_name(counts: Mapping[str, tuple[Floats, Floats, Floats]]) -> dict[str, Metrics]:
+def _by_name(counts: Mapping[str, Sequence[Floats]]) -> dict[str, Metrics]:
     return {name: {**prf(right, predicted, gold), "support": gold} for name, (right, predicted, gold) in counts.items()}

@@ -83,7 +83,7 @@ class Checkpoints:
                 _write_parts(backend.gather(str(temporary))[0], tensors)
             else:
                 for name, state in tensors.items():
-                    save_file({key: tensor.to("cpu").contiguous() for key, tensor in state.items()}, temporary / f"{name}.safetensors")
+                    save_file(_apart(state), temporary / f"{name}.safetensors")
             if progress.best_step is not None:
                 best = _stored(temporary, MODEL) if progress.best_step == progress.step else self._best_of(former, progress.best_step)
                 link(best, (temporary / BEST).with_suffix(best.suffix))
@@ -201,6 +201,13 @@ def _read(path: Path, parameters: Mapping[str, Tensor] = {}) -> dict[str, Tensor
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
         load(state, storage_reader=reader, no_dist=True)
     return state
+
+
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors on the CPU, each in memory of its own, as safetensors wants them: a model may give one two names."""
+    here = {name: tensor.to("cpu").contiguous() for name, tensor in state.items()}
+    owners = {tensor.untyped_storage().data_ptr(): name for name, tensor in here.items()}
+    return {name: tensor if owners[tensor.untyped_storage().data_ptr()] == name else tensor.clone() for name, tensor in here.items()}
 
 
 def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -209,13 +209,14 @@ def _validate(job: Job, model: nn.Module, progress: Progress, tell: Callable[...
     if job.validate is None:
         return replace(progress, done=done), {}, {}
     model.eval()
+    job.work.backend.share_buffers(model)
     values, per_label = job.work.backend.gather(job.validate(model))[0]  # by the same numbers all ranks go on or stop
     for name, value in values.items():
         if value is not None and not math.isfinite(value):
             raise diverged(f"{name} became {value}", progress.step, job.work.settings)
     for part in dict.fromkeys(name.rpartition("/")[0] for name in values):
         tell("validation_end", part, {name.rpartition("/")[2]: value for name, value in values.items() if name.rpartition("/")[0] == part})
-    score = values[job.best_metric]
+    score = values.get(job.best_metric)
     if score is not None and (progress.best is None or better(score, progress.best, job.best_metric)):
         return replace(progress, best=score, best_step=progress.step, validations_without_gain=0, done=done), values, per_label
     waited = progress.validations_without_gain + 1

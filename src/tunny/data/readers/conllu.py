@@ -85,8 +85,7 @@ def _join(sentence: Sentence, joined: list[Joined]) -> None:
             return
         spelt = "".join(words[first : last + 1]) == form
         if not spelt:
-            sentence.events.append(
-                ("multi-word tokens respelt", sentence.line, f"{form!r} is read as {' '.join(words[first : last + 1])!r}")
-            )
+            read_as = " ".join(words[first : last + 1])
+            sentence.events.append(("multi-word tokens respelt", sentence.line, f"{form!r} is read as {read_as!r}"))
         spaces[first:last] = [not spelt] * (last - first)
         spaces[last] = space

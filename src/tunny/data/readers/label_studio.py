@@ -192,9 +192,8 @@ class _Reader:
             values = [median(values)] if kind == "regress" else [value for value in votes if 2 * votes[value] > len(group)]
         kept = [moved for found, moved in results if not several or kind == "regress" or not set(found).isdisjoint(values)]
         name, to = next((item for item in group[0].controls.items() if self.wanted.control in (None, item[0])), ("", ""))
-        example = replace(
-            example, meta={**example.meta, "control": name, "object": to, **group[0].number, **({} if several else group[0].by)}
-        )
+        by = {} if several else group[0].by
+        example = replace(example, meta={**example.meta, "control": name, "object": to, **group[0].number, **by})
         if self.source.for_tokens:
             return replace(example, spans=tuple(values)), kept
         unique = list(dict.fromkeys(values))
