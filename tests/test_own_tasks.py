@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import tunny
 from tests.own_tasks import LINES, write_points
 from tunny.cli import main
-from tunny.core.errors import ConfigError, DataError, ModelError, TaskFailed
+from tunny.core.errors import ConfigError, DataError, ModelError, RunError, TaskFailed
 from tunny.engine.settings import EngineSettings
 
 POINTS = 203  # does not divide by batches, nor by ranks
@@ -157,6 +157,10 @@ def test_outputs_reach_callbacks_in_the_order_of_the_rows_once_each_an_epoch(her
         ("outputs", "Corners.train_step: expected one output a row, found 1 for 2 rows"),
         ("predict", "Corners.predict_step: expected one output a row, found 1 for 2 rows"),
         ("read", r"Corners.rows raised ValueError: cannot read this"),
+        ("rows", "Corners.rows: expected a sequence of rows or a tunny.Stream, found <generator"),
+        ("elsewhere", "Corners.train_step: its loss does not depend on what learns in the model"),
+        ("json", "Corners.predict_step: expected what JSON holds, found {"),
+        ("score_name", "Corners.score raised NameError: name 'found' is not defined"),
     ],
 )
 def test_what_a_task_does_wrong_is_named_before_anything_is_written(here, wrong, message):
@@ -165,9 +169,21 @@ def test_what_a_task_does_wrong_is_named_before_anything_is_written(here, wrong,
     assert not (here / "run/config.yaml").exists()
 
 
-def test_predictions_that_json_cannot_hold_are_named(here):
-    with pytest.raises(TaskFailed, match=r"Corners.(predict_step: expected what JSON holds|score raised TypeError)"):
-        tunny.train(config(task={"wrong": "json"}))
+def test_a_length_that_fails_for_a_row_of_a_stream_is_named(here):
+    with pytest.raises(TaskFailed, match="Corners.length raised KeyError: 'long'"):
+        tunny.train(config(task={"wrong": "length", "stream": True}))
+
+
+def test_the_first_rows_of_a_set_need_no_scores(here):
+    assert log(tunny.train(config(task={"wrong": "empty"}, train={"epochs": 1})), "validation/accuracy") == [1.0]
+
+
+def test_a_run_does_not_go_on_with_other_rows(here):
+    folder = tunny.train(config(data={"max_examples": {"train": 60}}))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "finished": False}))
+    with pytest.raises(RunError, match=r"data\.max_examples\.train is 40 and was 60"):
+        tunny.train(config(data={"max_examples": {"train": 40}}), resume=True)
 
 
 def test_a_metric_that_the_scores_lack_is_refused_at_the_start(here):

@@ -5,7 +5,6 @@ A model folder of one holds its weights and the name and settings of its class. 
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -61,7 +60,7 @@ class OwnTask:
 
     def data(self) -> dict[str, str]:
         """Return a digest of each part of the data that is learnt from or chooses the best model."""
-        return {part: digest_bytes(*map(_digest, paths)) for part, paths in self.files.items() if part != "test"}
+        return {part: digest_bytes(str(len(self.rows[part])), *map(_digest, paths)) for part, paths in self.files.items() if part != "test"}
 
     def deciding(self) -> tuple[str, ...]:
         """Return nothing: what a class does is not known, only its name and settings."""
@@ -92,13 +91,21 @@ class OwnTask:
 
         def require_metric(values: Iterable[str]) -> None:
             if metric is not None and metric not in values:
-                raise ConfigError(f"train.metric_for_best: expected one of the task's scores, {', '.join(values)}; found {metric!r}")
+                raise ConfigError(
+                    f"train.metric_for_best: expected one of the task's scores, {', '.join(values) or 'none'}; found {metric!r}"
+                )
 
         for rows in scored.values():  # what would fail after an epoch fails now; scores of two rows need not be defined
             few = list(islice(iter(rows), 2))
             answers = list(predicted(task, model, few, compute))
-            with suppress(TaskFailed):
-                require_metric(scores_of(task, few, answers))
+            for answer in answers:
+                _line(task, answer)
+            try:
+                if found := scores_of(task, few, answers):
+                    require_metric(found)
+            except TaskFailed as error:
+                if not isinstance(error.__cause__, (ArithmeticError, LookupError, ValueError)):
+                    raise
 
         def validate(current: nn.Module) -> tuple[Metrics, PerLabel]:
             values: Metrics = {}
@@ -162,9 +169,8 @@ class OwnTask:
         if isinstance(rows, Stream):
             if config.train.batch_tokens is not None:
                 raise ConfigError("train.batch_tokens: not for a Stream, whose lengths are not known beforehand. Set train.batch_size.")
-            return Streamed(rows, config.train.batch_size, config.seed, self.task.length)
-        with calling(self.task, "length"):
-            lengths = np.array([self.task.length(row) for row in rows], dtype=np.int64)
+            return Streamed(rows, config.train.batch_size, config.seed, partial(_length, self.task))
+        lengths = np.array([_length(self.task, row) for row in rows], dtype=np.int64)
         return Shuffled(rows, lengths, Budget(config.train.batch_size, config.train.batch_tokens), config.seed)
 
 
@@ -214,8 +220,7 @@ def predicted(
 
     model.eval()
     while chunk := list(islice(waiting, POOL * size)):
-        with calling(task, "length"):
-            order = np.argsort([-task.length(row) for row in chunk], kind="stable")
+        order = np.argsort([-_length(task, row) for row in chunk], kind="stable")
         answers = chain.from_iterable(
             backend.map(answer, [[chunk[row] for row in order[at : at + size]] for at in range(0, len(chunk), size)])
         )
@@ -300,12 +305,21 @@ def _digest(path: str) -> str:
         return digest_bytes(str(size), start, file.read(ENDS))
 
 
+def _length(task: Task, row: Any) -> int:
+    with calling(task, "length"):
+        return int(task.length(row))
+
+
 def _write(path: Path, task: Task, answers: Iterable[Any]) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for count, answer in enumerate(answers, 1):  # noqa: B007
-            try:
-                file.write(json.dumps(answer, ensure_ascii=False) + "\n")
-            except TypeError as error:
-                raise TaskFailed(f"{type(task).__name__}.predict_step: expected what JSON holds, found {answer!r}: {error}") from error
+            file.write(_line(task, answer) + "\n")
     return count
+
+
+def _line(task: Task, answer: Any) -> str:
+    try:
+        return json.dumps(answer, ensure_ascii=False)
+    except TypeError as error:
+        raise TaskFailed(f"{type(task).__name__}.predict_step: expected what JSON holds, found {answer!r}: {error}") from error
