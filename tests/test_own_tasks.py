@@ -106,6 +106,33 @@ def test_rows_without_labels_are_answered_by_those_who_name_the_task(here, capsy
         tunny.load(folder / "model")
 
 
+def test_predictions_come_on_standard_output_where_no_file_is_named(here, capfdbinary):
+    folder = tunny.train(config(train={"epochs": 1}))
+    with pytest.raises(SystemExit, match="0"):
+        main(["predict", str(folder / "model"), "dev.jsonl", "--task", "lines:Corners"])
+    found = [json.loads(line)["id"] for line in capfdbinary.readouterr().out.splitlines()]
+    assert found == [f"dev-{number}" for number in range(43)]
+    assert not (here / "-").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("evaluate {} dev.jsonl --out scores --layout predictions", "--layout: is for Tunny's own tasks"),
+        ("evaluate {} dev.jsonl --out scores --data.max_examples 5", "data.max_examples: for Tunny's own tasks"),
+        ("evaluate {} none.jsonl --out scores", "no rows in none.jsonl"),
+        ("predict {} dev.jsonl --out found.csv", "--to csv: predictions of a task of your own are written as jsonl"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(here, capsys, command, message):
+    folder = tunny.train(config(train={"epochs": 1}))
+    (here / "none.jsonl").write_text("")
+    with pytest.raises(SystemExit, match="2"):
+        main([*command.format(folder / "model").split(), "--task", "lines:Corners"])
+    assert message in capsys.readouterr().err
+    assert not {"scores", "found.csv"} & {path.name for path in here.iterdir()}
+
+
 def test_an_own_optimizer_and_rate_take_the_place_of_ours(here):
     folder = tunny.train(config(task={"sgd": True}))
     assert set(log(folder, "train/learning_rate")) == {0.125}
@@ -170,7 +197,7 @@ def test_what_a_task_does_wrong_is_named_before_anything_is_written(here, wrong,
 
 
 def test_a_length_that_fails_for_a_row_of_a_stream_is_named(here):
-    with pytest.raises(TaskFailed, match="Corners.length raised KeyError: 'long'"):
+    with pytest.raises(TaskFailed, match=r"Corners\.length raised KeyError: 'long'"):
         tunny.train(config(task={"wrong": "length", "stream": True}))
 
 

@@ -48,6 +48,8 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
         find_files(pattern)
     with watch_signals():
         if own_kind(model):
+            if layout is not None:
+                raise ConfigError("--layout: is for Tunny's own tasks. Leave it out.")
             metrics: dict[str, float | None] = _own().evaluate(model, data, folder, given)
             return metrics
         predictor = load(model, engine=given.engine, task=given.task)
@@ -91,6 +93,8 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
         find_files(path)
         require_other_file(out, path)
         if own_kind(model):
+            if form != "jsonl":
+                raise ConfigError(f"--to {form}: predictions of a task of your own are written as jsonl, one line a row")
             return int(_own().predict(model, path, out, given))
         predictor = load(model, engine=given.engine, task=given.task)
         audit = Audit()

@@ -207,7 +207,7 @@ def check_sum(lesson: TaskLesson, model: nn.Module, rows: Sequence[Any], run: Ca
     """
     model.eval()
     once, twice = (lesson.batch(list(rows) * times) for times in (1, 2))
-    losses = []
+    losses: list[float] = []
     for batch in (once, twice):
         with run():
             found = lesson.train_step(model, batch)
@@ -228,7 +228,7 @@ def reading(task: Task, paths: Sequence[str]) -> Sequence[Any] | Stream:
     """Return the rows of a set; errors of reading name the method."""
     with calling(task, "rows"):
         rows = task.rows(paths)
-    if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__") or isinstance(rows, Stream)):
+    if not ((hasattr(rows, "__len__") and hasattr(rows, "__getitem__")) or isinstance(rows, Stream)):
         raise TaskFailed(f"{type(task).__name__}.rows: expected a sequence of rows or a tunny.Stream, found {rows!r}")
     if isinstance(rows, Stream):
         return Stream(partial(_guarded, task, rows.read), rows.paths)
