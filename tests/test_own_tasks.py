@@ -18,6 +18,7 @@ from tests.own_tasks import LINES, write_points
 from tunny.cli import main
 from tunny.core.errors import ConfigError, DataError, ModelError, RunError, TaskFailed
 from tunny.engine.settings import EngineSettings
+from tunny.evaluation.compare import find_evaluation
 
 POINTS = 203  # does not divide by batches, nor by ranks
 
@@ -244,6 +245,31 @@ def test_other_commands_say_that_they_do_not_take_it(here, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["check", "train.jsonl", "--task", "lines:Corners"])
     assert "lines:Corners is a task of your own; only train, prepare, evaluate and predict take one" in capsys.readouterr().err
+
+
+def test_compare_and_push_say_that_they_do_not_take_it(here, capsys):
+    folder = tunny.train(config(train={"epochs": 1}))
+    with pytest.raises(RunError, match=r"has no gold\.jsonl\. Those of a task of your own cannot be compared"):
+        find_evaluation(str(folder))
+    with pytest.raises(ModelError, match="is a model of the task lines:Corners; only evaluate and predict take it"):
+        tunny.push(folder / "model", "owner/name")
+
+
+def test_a_class_named_with_a_dot_is_told_of_the_colon(here):
+    with pytest.raises(ConfigError, match=r"is named with a colon, package\.module:Class; found 'lines\.Corners'"):
+        tunny.train(config() | {"task": "lines.Corners"})
+
+
+def test_seeds_say_how_to_predict_with_it(here, capsys):
+    tunny.train(config(train={"epochs": 1, "seeds": [1, 2]}))
+    assert re.search(r"tunny predict run/seed-\d/model FILE --task lines:Corners --out", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_file_without_rows_is_told_where_others_have_some(here, capsys, stream):
+    (here / "none.jsonl").write_text("")
+    tunny.train(config(task={"stream": stream}, data={"train": ["none.jsonl", "train.jsonl"]}, train={"epochs": 1}))
+    assert re.findall(r"^warning: (.*none.jsonl: no rows)$", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_sets_without_rows_are_refused(here):

@@ -33,7 +33,7 @@ from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.score import score
 from tunny.ship.bench import TOGETHER, measure
-from tunny.ship.folder import VARIANTS, own_kind, write_facts
+from tunny.ship.folder import VARIANTS, own_kind, refuse_own, write_facts
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.model import locate
 
@@ -217,6 +217,7 @@ def bench(model: str, data: Sequence[str], max_drop: float, given: FileSettings)
 def push(model: str, repo: str, *, public: bool = False, update: bool = False) -> str:
     """Put a model folder on the Hub, private unless `public`, and return the address of its commit (`tunny push`)."""
     folder = Path(model).expanduser()
+    refuse_own(folder)
     hub.require_model(folder)
     with watch_signals():
         hub.create(repo, public=public, update=update)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tunny.core.console import progress
+from tunny.core.console import progress, warn
 from tunny.core.errors import DataError
 from tunny.data.plan import Budget, Rows, Step, plan_epoch
 
@@ -29,10 +29,19 @@ class Stream:
         for path in self.paths:
             yield from self.read(path)
 
+    def told(self) -> Iterator[Any]:
+        """Yield all rows and say which files have none."""
+        for path in self.paths:
+            number = 0
+            for number, row in enumerate(self.read(path), 1):  # noqa: B007
+                yield row
+            if not number:
+                warn(f"{path}: no rows")
+
     def __len__(self) -> int:
         """Return the number of rows, for which all files are read once."""
         if self._rows is None:
-            self._rows = sum(1 for _ in progress(self, "counting", unit="rows"))
+            self._rows = sum(1 for _ in progress(self.told(), "counting", unit="rows"))
         return self._rows
 
     def mixed(self, order: Sequence[int]) -> Iterator[Any]:

@@ -48,7 +48,7 @@ class Task(ABC):
 
     def rows(self, paths: Sequence[str]) -> Sequence[Any] | Stream:
         """Return the rows of a set: all in memory here, or any sequence; `tunny.Stream(self.read, paths)` for more than memory holds."""
-        return [row for path in paths for row in self.read(path)]
+        return list(Stream(self.read, paths).told())
 
     def length(self, row: Any) -> int:
         """Return the length of a row: rows of like length come into a batch together."""
