@@ -81,6 +81,8 @@ def _with_own_task(tree: type[M], given: Sequence[Layer], allowed: bool) -> type
     ]  # fmt: skip
     kind = next((kind for kind in reversed(kinds) if kind is not None), None)
     if not (isinstance(kind, str) and is_own(kind)):
+        if isinstance(kind, str) and "." in kind:
+            raise ConfigError(f"task.kind: a class of your own is named with a colon, package.module:Class; found {kind!r}")
         return tree
     if not allowed:
         raise ConfigError(f"task.kind: {kind} is a task of your own; only train, prepare, evaluate and predict take one")

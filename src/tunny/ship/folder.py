@@ -56,6 +56,12 @@ def own_kind(folder: str | Path) -> str | None:
     return None
 
 
+def refuse_own(folder: str | Path) -> None:
+    """Raise ModelError for a model folder of a user's task."""
+    if kind := own_kind(folder):
+        raise ModelError(f"{folder}: is a model of the task {kind}; only evaluate and predict take it, with --task {kind}")
+
+
 def write_facts(folder: Path, facts: ModelFacts, tokenizer: Tokenizer) -> None:
     """Write tunny.json; where tokenizer.json holds this very tokenizer, with its digest, by which transformers is not needed to read it."""
     file = folder / "tokenizer.json"
@@ -79,8 +85,7 @@ def write_facts(folder: Path, facts: ModelFacts, tokenizer: Tokenizer) -> None:
 def read_facts(folder: str, wanted: TaskSettings | None = None) -> tuple[ModelFacts, Tokenizer]:
     """Read tunny.json and the tokenizer, or find out what a folder of plain transformers tells, for which the kind may be `wanted`."""
     path = Path(folder, MANIFEST)
-    if kind := own_kind(folder):
-        raise ModelError(f"{folder}: is a model of the task {kind}; only evaluate and predict take it, with --task {kind}")
+    refuse_own(folder)
     if not path.is_file():
         loaded = load_tokenizer(ModelSettings(name=folder))
         task, labels = task_of_config(loaded.config, folder)
