@@ -430,3 +430,10 @@ def test_a_task_that_fails_on_one_rank_is_named_and_all_end(here):
     assert "rank 1 of 2 ended with exit code 2; the others were ended too" in done.stderr
     assert "Corners.train_step raised RuntimeError" not in done.stderr
     assert time.monotonic() - began < 60
+
+
+def test_a_deciding_score_that_is_never_defined_is_told(here, capsys):
+    (here / "lines.py").write_text(LINES.replace("return {name: sum(", 'return {name: float("nan") * sum('), "utf-8")
+    folder = tunny.train(config(train={"epochs": 1}))
+    assert "warning: step 13: validation/accuracy is not defined, so this model cannot be the best" in capsys.readouterr().err
+    assert json.loads((folder / "manifest.json").read_text())["best"] is None

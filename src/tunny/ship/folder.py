@@ -50,9 +50,7 @@ def remembered(data: DataSettings) -> DataSettings:
 def own_kind(folder: str | Path) -> str | None:
     """Return the class that a model folder of a user's task names; None for all others."""
     path = Path(folder).expanduser() / MANIFEST
-    with suppress(
-        OSError, ValueError, LookupError, TypeError, AttributeError
-    ):  # no such file, or a damaged one, of which more is said elsewhere
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or damaged, of which more is said elsewhere
         kind = read_json(path)["task"]["kind"]
         return str(kind) if is_own(kind) else None
     return None
