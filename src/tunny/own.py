@@ -30,8 +30,9 @@ from tunny.data.plan import POOL, Budget, Shuffled, Steps
 from tunny.data.settings import DataSettings
 from tunny.data.stream import Stream, Streamed
 from tunny.data.write import write_pieces
-from tunny.engine.backend import SingleProcess, choose_backend
+from tunny.engine.backend import SingleProcess
 from tunny.engine.ceiling import Ceiling
+from tunny.engine.choose import choose_backend
 from tunny.engine.compute import Compute
 from tunny.engine.precision import Precision, choose_precision
 from tunny.evaluation.report import in_order, number

@@ -25,7 +25,7 @@ from tunny.data.prepare import Dataset, Split, cache_folder, encode_splits, part
 from tunny.data.rows import Rows
 from tunny.data.split import deal, documents_of
 from tunny.data.survey import excerpt, whole
-from tunny.engine.backend import choose_backend
+from tunny.engine.choose import choose_backend
 from tunny.engine.compute import TorchModel
 from tunny.engine.precision import choose_precision
 from tunny.evaluation.doubts import WHATS, Doubt, rank

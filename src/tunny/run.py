@@ -20,7 +20,8 @@ from tunny.core.files import digest_bytes, dump_json, locked, read_json, write_j
 from tunny.core.settings import Resolved, flat, yaml_layer
 from tunny.core.signals import StopRequest, watch_signals
 from tunny.core.version import __version__, versions
-from tunny.engine.backend import SingleProcess, choose_backend
+from tunny.engine.backend import SingleProcess
+from tunny.engine.choose import choose_backend
 from tunny.engine.group import agreed, in_turn, launch_id, together
 from tunny.engine.precision import Precision, choose_precision
 from tunny.tasks.settings import is_own

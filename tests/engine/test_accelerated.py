@@ -9,7 +9,7 @@ import torch
 from tests.engine.test_many import learnt
 from tests.ranks import on_ranks
 from tunny.core.errors import ConfigError
-from tunny.engine.backend import choose_backend
+from tunny.engine.choose import choose_backend
 from tunny.engine.settings import EngineSettings
 
 
@@ -47,7 +47,7 @@ def test_without_the_package_it_is_named():
     code = """
 import sys
 sys.modules["accelerate"] = None
-from tunny.engine.backend import choose_backend
+from tunny.engine.choose import choose_backend
 from tunny.engine.settings import EngineSettings
 choose_backend(EngineSettings(strategy="accelerate"))
 """

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from tunny.core.errors import ConfigError
-from tunny.engine.backend import SingleProcess, choose_backend, is_out_of_memory
+from tunny.engine.backend import SingleProcess, is_out_of_memory
+from tunny.engine.choose import choose_backend
 from tunny.engine.settings import EngineSettings
 
 CPU = SingleProcess(torch.device("cpu"))

@@ -12,7 +12,7 @@ from tests.ranks import on_ranks
 from tests.trained import ner_sentences, rows, trained
 from tunny.data.audit import Audit
 from tunny.data.example import Example, Span
-from tunny.engine.backend import choose_backend
+from tunny.engine.choose import choose_backend
 from tunny.engine.settings import EngineSettings
 from tunny.evaluation.predict import encode_chunks, predict
 from tunny.evaluation.score import score

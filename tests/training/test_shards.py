@@ -13,7 +13,7 @@ from torch import nn
 from tests.conftest import disk_full_at
 from tests.ranks import on_ranks
 from tunny.core.errors import RunError
-from tunny.engine.backend import choose_backend
+from tunny.engine.choose import choose_backend
 from tunny.engine.group import agreed
 from tunny.engine.settings import EngineSettings
 from tunny.training.checkpoint import Checkpoints, broken

@@ -82,7 +82,7 @@ def load(
 def _in_torch(folder: str, facts: ModelFacts, engine: EngineSettings) -> Model:
     """Return the model in torch; all of loading that needs it."""
     try:
-        from tunny.engine.backend import choose_backend
+        from tunny.engine.choose import choose_backend
         from tunny.engine.compute import TorchModel, choose_compute
         from tunny.engine.precision import choose_precision
         from tunny.tasks.weights import load_finished

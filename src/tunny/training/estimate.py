@@ -7,8 +7,8 @@ al. 2022 ("Reducing Activation Recomputation in Large Transformer Models"), sect
 
 from dataclasses import dataclass
 
-from tunny.engine.backend import choose_backend
 from tunny.engine.ceiling import measure_ceiling
+from tunny.engine.choose import choose_backend
 from tunny.engine.precision import choose_precision
 from tunny.engine.settings import EngineSettings
 from tunny.tasks.layers import depth_of
