@@ -30,7 +30,12 @@ class Corners(tunny.Task):
             yield from map(json.loads, file)
 
     def rows(self, paths):
+        if self.settings.wrong == "rows":
+            return (row for path in paths for row in self.read(path))
         return tunny.Stream(self.read, paths) if self.settings.stream else super().rows(paths)
+
+    def length(self, row):
+        return row["long"] if self.settings.wrong == "length" and row["id"] == "train-40" else 1
 
     def batch(self, rows):
         return {"points": tensor([row["point"] for row in rows]), "same": tensor([row.get("same", 0) for row in rows]), "ids": [row["id"] for row in rows]}
@@ -38,6 +43,8 @@ class Corners(tunny.Task):
     def train_step(self, model, batch):
         logits = model(batch["points"])
         wrong = self.settings.wrong
+        if wrong == "elsewhere":
+            logits = nn.Linear(2, 2)(batch["points"])
         loss = nn.functional.cross_entropy(logits, batch["same"], reduction="mean" if wrong == "mean" else "sum")
         if wrong == "many":
             return nn.functional.cross_entropy(logits, batch["same"], reduction="none")
@@ -66,6 +73,10 @@ class Corners(tunny.Task):
     def score(self, rows, predictions):
         pairs = list(zip(rows, predictions, strict=True))
         assert [row["id"] for row, _ in pairs] == [one["id"] for _, one in pairs]
+        if self.settings.wrong == "score_name":
+            pairs = zip(rows, found)
+        if self.settings.wrong == "empty":
+            return {} if len(pairs) == 2 else {"accuracy": 1.0}
         name = "other" if self.settings.wrong == "score" else "accuracy"
         return {name: sum(row["same"] == one["same"] for row, one in pairs) / len(pairs)} if "same" in pairs[0][0] else {}
 

@@ -280,6 +280,7 @@ def test_metaextractor(ran):
     }
 
 
+@pytest.mark.slow
 def test_multinerd(ran):
     page, run = ran("The MultiNERD script"), "distilbert-base-uncased-finetuned-ner-my_experiment"
     splits = page.json(f"{run}/audit.json")["splits"]
@@ -292,6 +293,7 @@ def test_multinerd(ran):
     assert any((page.folder / run / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_flair(ran):
     page = ran("Flair")
     assert page.log("resources/taggers/ner")[-1]["step"] == 24  # 45 rows by 4, twice

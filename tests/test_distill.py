@@ -13,6 +13,7 @@ import tunny as library
 from tests.tiny import save_model
 from tests.trained import config, trained
 from tests.training.runs import PowerCut, cut_at, facts, files, log, model_bytes
+from tunny.config import load_config
 from tunny.core.errors import ConfigError, UserError
 from tunny.data.store import LogitStore
 
@@ -217,10 +218,11 @@ def test_layers_of_models_with_different_tokenizers_are_not_compared(tmp_path):
         library.train(distilled("ner", tmp_path / "run", student=str(student), losses={"hidden_states": 1.0}))
 
 
-def test_a_model_beside_the_student_is_refused(tmp_path):
+def test_a_config_of_another_model_serves_and_what_the_student_is_made_of_is_said(tmp_path, capsys):
     values = distilled("ner", tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"model.name is other, but the student of the distill section is made of .* Leave it out"):
-        library.train(values | {"model": {"name": "other"}})
+    found = load_config(values=values | {"model": {"name": "other"}})
+    assert found.settings.model.name == values["distill"]["teacher"]
+    assert "(model.name, other, is for training without a teacher)" in capsys.readouterr().err
 
 
 def test_the_command_wants_a_teacher(tmp_path, tunny):

@@ -65,7 +65,7 @@ def alone(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "accelerate"])
 def test_two_processes_learn_what_one_does(strategy, alone, tmp_path):
     said = trained(tmp_path / "run", f"--engine.strategy={strategy}", processes=2)
     assert f"strategy: {strategy} (2 processes)" in said

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from safetensors.torch import load_file
 import tunny
 from tests.own_tasks import LINES, write_points
 from tunny.cli import main
-from tunny.core.errors import ConfigError, DataError, ModelError, TaskFailed
+from tunny.core.errors import ConfigError, DataError, ModelError, RunError, TaskFailed
 from tunny.engine.settings import EngineSettings
+from tunny.evaluation.compare import find_evaluation
 
 POINTS = 203  # does not divide by batches, nor by ranks
 
@@ -105,6 +107,33 @@ def test_rows_without_labels_are_answered_by_those_who_name_the_task(here, capsy
         tunny.load(folder / "model")
 
 
+def test_predictions_come_on_standard_output_where_no_file_is_named(here, capfdbinary):
+    folder = tunny.train(config(train={"epochs": 1}))
+    with pytest.raises(SystemExit, match="0"):
+        main(["predict", str(folder / "model"), "dev.jsonl", "--task", "lines:Corners"])
+    found = [json.loads(line)["id"] for line in capfdbinary.readouterr().out.splitlines()]
+    assert found == [f"dev-{number}" for number in range(43)]
+    assert not (here / "-").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("evaluate {} dev.jsonl --out scores --layout predictions", "--layout: is for Tunny's own tasks"),
+        ("evaluate {} dev.jsonl --out scores --data.max_examples 5", "data.max_examples: for Tunny's own tasks"),
+        ("evaluate {} none.jsonl --out scores", "no rows in none.jsonl"),
+        ("predict {} dev.jsonl --out found.csv", "--to csv: predictions of a task of your own are written as jsonl"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(here, capsys, command, message):
+    folder = tunny.train(config(train={"epochs": 1}))
+    (here / "none.jsonl").write_text("")
+    with pytest.raises(SystemExit, match="2"):
+        main([*command.format(folder / "model").split(), "--task", "lines:Corners"])
+    assert message in capsys.readouterr().err
+    assert not {"scores", "found.csv"} & {path.name for path in here.iterdir()}
+
+
 def test_an_own_optimizer_and_rate_take_the_place_of_ours(here):
     folder = tunny.train(config(task={"sgd": True}))
     assert set(log(folder, "train/learning_rate")) == {0.125}
@@ -156,6 +185,10 @@ def test_outputs_reach_callbacks_in_the_order_of_the_rows_once_each_an_epoch(her
         ("outputs", "Corners.train_step: expected one output a row, found 1 for 2 rows"),
         ("predict", "Corners.predict_step: expected one output a row, found 1 for 2 rows"),
         ("read", r"Corners.rows raised ValueError: cannot read this"),
+        ("rows", "Corners.rows: expected a sequence of rows or a tunny.Stream, found <generator"),
+        ("elsewhere", "Corners.train_step: its loss does not depend on what learns in the model"),
+        ("json", "Corners.predict_step: expected what JSON holds, found {"),
+        ("score_name", "Corners.score raised NameError: name 'found' is not defined"),
     ],
 )
 def test_what_a_task_does_wrong_is_named_before_anything_is_written(here, wrong, message):
@@ -164,9 +197,21 @@ def test_what_a_task_does_wrong_is_named_before_anything_is_written(here, wrong,
     assert not (here / "run/config.yaml").exists()
 
 
-def test_predictions_that_json_cannot_hold_are_named(here):
-    with pytest.raises(TaskFailed, match=r"Corners.(predict_step: expected what JSON holds|score raised TypeError)"):
-        tunny.train(config(task={"wrong": "json"}))
+def test_a_length_that_fails_for_a_row_of_a_stream_is_named(here):
+    with pytest.raises(TaskFailed, match=r"Corners\.length raised KeyError: 'long'"):
+        tunny.train(config(task={"wrong": "length", "stream": True}))
+
+
+def test_the_first_rows_of_a_set_need_no_scores(here):
+    assert log(tunny.train(config(task={"wrong": "empty"}, train={"epochs": 1})), "validation/accuracy") == [1.0]
+
+
+def test_a_run_does_not_go_on_with_other_rows(here):
+    folder = tunny.train(config(data={"max_examples": {"train": 60}}))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "finished": False}))
+    with pytest.raises(RunError, match=r"data\.max_examples\.train is 40 and was 60"):
+        tunny.train(config(data={"max_examples": {"train": 40}}), resume=True)
 
 
 def test_a_metric_that_the_scores_lack_is_refused_at_the_start(here):
@@ -200,6 +245,31 @@ def test_other_commands_say_that_they_do_not_take_it(here, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["check", "train.jsonl", "--task", "lines:Corners"])
     assert "lines:Corners is a task of your own; only train, prepare, evaluate and predict take one" in capsys.readouterr().err
+
+
+def test_compare_and_push_say_that_they_do_not_take_it(here, capsys):
+    folder = tunny.train(config(train={"epochs": 1}))
+    with pytest.raises(RunError, match=r"has no gold\.jsonl\. Those of a task of your own cannot be compared"):
+        find_evaluation(str(folder))
+    with pytest.raises(ModelError, match="is a model of the task lines:Corners; only evaluate and predict take it"):
+        tunny.push(folder / "model", "owner/name")
+
+
+def test_a_class_named_with_a_dot_is_told_of_the_colon(here):
+    with pytest.raises(ConfigError, match=r"is named with a colon, package\.module:Class; found 'lines\.Corners'"):
+        tunny.train(config() | {"task": "lines.Corners"})
+
+
+def test_seeds_say_how_to_predict_with_it(here, capsys):
+    tunny.train(config(train={"epochs": 1, "seeds": [1, 2]}))
+    assert re.search(r"tunny predict run/seed-\d/model FILE --task lines:Corners --out", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_file_without_rows_is_told_where_others_have_some(here, capsys, stream):
+    (here / "none.jsonl").write_text("")
+    tunny.train(config(task={"stream": stream}, data={"train": ["none.jsonl", "train.jsonl"]}, train={"epochs": 1}))
+    assert re.findall(r"^warning: (.*none.jsonl: no rows)$", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_sets_without_rows_are_refused(here):
@@ -340,3 +410,30 @@ def test_running_means_of_all_processes_are_those_of_the_first_where_they_answer
     subprocess.run([sys.executable, "-m", "tunny", "launch", "-n", "2", "train", *given], check=True, timeout=120)
     found = tunny.evaluate("two/model", "numbers.txt", "scores", task="tied:Next")["mean"]
     assert found == pytest.approx(log(tied / "two", "validation/mean")[-1], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_on_one_rank_is_named_and_all_end(here):
+    text = LINES.replace(
+        "        logits = model(batch",
+        '        assert os.environ["RANK"] == "0" or not model.training, "rank 1 has enough"\n        logits = model(batch',
+        1,
+    )
+    (here / "lines.py").write_text(f"import os\n{text}", "utf-8")
+    given = ["--task", "lines:Corners", "--data.train", "train.jsonl", "--output_dir", "two", "--engine.strategy", "fsdp"]
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "tunny", "launch", "-n", "2", "train", *given], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "error: Corners.train_step raised AssertionError: rank 1 has enough (" in done.stderr
+    assert "rank 1 of 2 ended with exit code 2; the others were ended too" in done.stderr
+    assert "Corners.train_step raised RuntimeError" not in done.stderr
+    assert time.monotonic() - began < 60
+
+
+def test_a_deciding_score_that_is_never_defined_is_told(here, capsys):
+    (here / "lines.py").write_text(LINES.replace("return {name: sum(", 'return {name: float("nan") * sum('), "utf-8")
+    folder = tunny.train(config(train={"epochs": 1}))
+    assert "warning: step 13: validation/accuracy is not defined, so this model cannot be the best" in capsys.readouterr().err
+    assert json.loads((folder / "manifest.json").read_text())["best"] is None

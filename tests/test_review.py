@@ -142,8 +142,13 @@ def test_the_review_has_the_doubted_rows_with_gold_and_answer_the_most_suspiciou
 
 
 @pytest.mark.parametrize(
-    ("kind", "wrong"), [("classify", "trade"), ("multilabel", "sea"), ("regress", "99")],
-)  # fmt: skip
+    ("kind", "wrong"),
+    [
+        ("classify", "trade"),
+        pytest.param("multilabel", "sea", marks=pytest.mark.slow),
+        pytest.param("regress", "99", marks=pytest.mark.slow),
+    ],
+)
 def test_labels_of_whole_texts_are_doubted_and_reviewed_too(kind, wrong, check, tmp_path, tiny_bert):
     wanted = config(kind, tiny_bert, tmp_path, epochs=30)
     with (tmp_path / "train.csv").open("a", encoding="utf-8") as file:

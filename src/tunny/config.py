@@ -7,6 +7,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import Field, create_model
 
 from tunny.core import settings as layers
+from tunny.core.console import choice
 from tunny.core.errors import ConfigError
 from tunny.core.explain import describe, models_in, nearest
 from tunny.core.page import render
@@ -80,6 +81,8 @@ def _with_own_task(tree: type[M], given: Sequence[Layer], allowed: bool) -> type
     ]  # fmt: skip
     kind = next((kind for kind in reversed(kinds) if kind is not None), None)
     if not (isinstance(kind, str) and is_own(kind)):
+        if isinstance(kind, str) and "." in kind:
+            raise ConfigError(f"task.kind: a class of your own is named with a colon, package.module:Class; found {kind!r}")
         return tree
     if not allowed:
         raise ConfigError(f"task.kind: {kind} is a task of your own; only train, prepare, evaluate and predict take one")
@@ -137,13 +140,13 @@ def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Con
 
 
 def _with_student(resolved: Resolved[Config]) -> Resolved[Config]:
-    """Start from the student of a distillation, or from the teacher that it is made of; no other model may be named."""
+    """Start from the student of a distillation, or from the teacher that it is made of, whatever model is named."""
     config, written = resolved.settings, resolved.written
     if config.distill is None:
         return resolved
     name = config.distill.student or config.distill.teacher
     if config.model.name not in (ModelSettings().name, name):
-        raise ConfigError(f"model.name is {config.model.name}, but the student of the distill section is made of {name}. Leave it out.")
+        choice("student", f"made of {name}", f"model.name, {config.model.name}, is for training without a teacher")
     model = config.model.model_copy(update={"name": name})
     saved = {**written["model"], "name": written["distill"]["student"] or written["distill"]["teacher"]}
     return Resolved(config.model_copy(update={"model": model}), {**written, "model": saved})

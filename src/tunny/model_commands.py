@@ -33,7 +33,7 @@ from tunny.evaluation.output import output_format, write_predictions
 from tunny.evaluation.predict import encoded_chunks
 from tunny.evaluation.score import score
 from tunny.ship.bench import TOGETHER, measure
-from tunny.ship.folder import VARIANTS, own_kind, write_facts
+from tunny.ship.folder import VARIANTS, own_kind, refuse_own, write_facts
 from tunny.ship.predictor import Predictor, load
 from tunny.tasks.model import locate
 
@@ -48,6 +48,8 @@ def evaluate(model: str, data: list[str], out: str, given: FileSettings, layout:
         find_files(pattern)
     with watch_signals():
         if own_kind(model):
+            if layout is not None:
+                raise ConfigError("--layout: is for Tunny's own tasks. Leave it out.")
             metrics: dict[str, float | None] = _own().evaluate(model, data, folder, given)
             return metrics
         predictor = load(model, engine=given.engine, task=given.task)
@@ -91,6 +93,8 @@ def predict(model: str, source: str, out: str, to: str | None, given: FileSettin
         find_files(path)
         require_other_file(out, path)
         if own_kind(model):
+            if form != "jsonl":
+                raise ConfigError(f"--to {form}: predictions of a task of your own are written as jsonl, one line a row")
             return int(_own().predict(model, path, out, given))
         predictor = load(model, engine=given.engine, task=given.task)
         audit = Audit()
@@ -213,6 +217,7 @@ def bench(model: str, data: Sequence[str], max_drop: float, given: FileSettings)
 def push(model: str, repo: str, *, public: bool = False, update: bool = False) -> str:
     """Put a model folder on the Hub, private unless `public`, and return the address of its commit (`tunny push`)."""
     folder = Path(model).expanduser()
+    refuse_own(folder)
     hub.require_model(folder)
     with watch_signals():
         hub.create(repo, public=public, update=update)

@@ -5,7 +5,6 @@ A model folder of one holds its weights and the name and settings of its class. 
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -22,13 +21,15 @@ from torch import nn
 from tunny.config import Config, FileSettings
 from tunny.core.console import progress, say
 from tunny.core.errors import ConfigError, DataError, ModelError, TaskFailed
-from tunny.core.files import digest_bytes, new_file, new_folder, read_json, require_free_space, write_json
+from tunny.core.files import digest_bytes, new_folder, read_json, require_free_space, write_json
 from tunny.core.settings import Resolved
 from tunny.core.signals import StopRequest
 from tunny.core.version import __version__, versions
 from tunny.data.find import HUB, find_files, split_files
 from tunny.data.plan import POOL, Budget, Shuffled, Steps
+from tunny.data.settings import DataSettings
 from tunny.data.stream import Stream, Streamed
+from tunny.data.write import write_pieces
 from tunny.engine.backend import SingleProcess, choose_backend
 from tunny.engine.ceiling import Ceiling
 from tunny.engine.compute import Compute
@@ -61,7 +62,7 @@ class OwnTask:
 
     def data(self) -> dict[str, str]:
         """Return a digest of each part of the data that is learnt from or chooses the best model."""
-        return {part: digest_bytes(*map(_digest, paths)) for part, paths in self.files.items() if part != "test"}
+        return {part: digest_bytes(str(len(self.rows[part])), *map(_digest, paths)) for part, paths in self.files.items() if part != "test"}
 
     def deciding(self) -> tuple[str, ...]:
         """Return nothing: what a class does is not known, only its name and settings."""
@@ -92,13 +93,21 @@ class OwnTask:
 
         def require_metric(values: Iterable[str]) -> None:
             if metric is not None and metric not in values:
-                raise ConfigError(f"train.metric_for_best: expected one of the task's scores, {', '.join(values)}; found {metric!r}")
+                raise ConfigError(
+                    f"train.metric_for_best: expected one of the task's scores, {', '.join(values) or 'none'}; found {metric!r}"
+                )
 
         for rows in scored.values():  # what would fail after an epoch fails now; scores of two rows need not be defined
             few = list(islice(iter(rows), 2))
             answers = list(predicted(task, model, few, compute))
-            with suppress(TaskFailed):
-                require_metric(scores_of(task, few, answers))
+            for answer in answers:
+                _line(task, answer)
+            try:
+                if found := scores_of(task, few, answers):
+                    require_metric(found)
+            except TaskFailed as error:
+                if not isinstance(error.__cause__, (ArithmeticError, LookupError, ValueError)):
+                    raise
 
         def validate(current: nn.Module) -> tuple[Metrics, PerLabel]:
             values: Metrics = {}
@@ -162,9 +171,8 @@ class OwnTask:
         if isinstance(rows, Stream):
             if config.train.batch_tokens is not None:
                 raise ConfigError("train.batch_tokens: not for a Stream, whose lengths are not known beforehand. Set train.batch_size.")
-            return Streamed(rows, config.train.batch_size, config.seed, self.task.length)
-        with calling(self.task, "length"):
-            lengths = np.array([self.task.length(row) for row in rows], dtype=np.int64)
+            return Streamed(rows, config.train.batch_size, config.seed, partial(_length, self.task))
+        lengths = np.array([_length(self.task, row) for row in rows], dtype=np.int64)
         return Shuffled(rows, lengths, Budget(config.train.batch_size, config.train.batch_tokens), config.seed)
 
 
@@ -214,8 +222,7 @@ def predicted(
 
     model.eval()
     while chunk := list(islice(waiting, POOL * size)):
-        with calling(task, "length"):
-            order = np.argsort([-task.length(row) for row in chunk], kind="stable")
+        order = np.argsort([-_length(task, row) for row in chunk], kind="stable")
         answers = chain.from_iterable(
             backend.map(answer, [[chunk[row] for row in order[at : at + size]] for at in range(0, len(chunk), size)])
         )
@@ -233,7 +240,7 @@ def evaluate_to(folder: Path, task: Task, rows: Any, answers: Iterable[Any], mod
     """Write an evaluation folder (predictions.jsonl, metrics.json), print the scores and return them."""
     with new_folder(folder, replace=True) as target:
         kept = list(progress(answers, "scoring", total=len(rows), unit="rows"))
-        _write(target / "predictions.jsonl", task, kept)
+        write_pieces(target / "predictions.jsonl", (_line(task, answer) for answer in kept))
         metrics = scores_of(task, rows, kept)
         content = {
             "task": type(task).__name__, "labels": [], "model": model, "data": data, "examples": len(kept), "metrics": in_order(metrics),
@@ -248,6 +255,8 @@ def evaluate(model: str, data: list[str], out: Path, given: FileSettings) -> dic
     """Score a model folder of a user's task on data."""
     task, module, compute = _finished(model, given)
     rows = reading(task, _paths(data))
+    if not len(rows):
+        raise DataError(f"no rows in {', '.join(data)}")
     return evaluate_to(out, task, rows, predicted(task, module, rows, compute), model, ", ".join(data))
 
 
@@ -255,9 +264,9 @@ def predict(model: str, source: str, out: str, given: FileSettings) -> int:
     """Write one line of JSON a row and return their number; rows need no labels."""
     task, module, compute = _finished(model, given)
     rows = reading(task, _paths([source]))
-    with new_file(Path(out)) as target:
-        count = _write(target, task, progress(predicted(task, module, rows, compute), "predicting", unit="rows"))
-    say(f"predictions: {out} ({count:,} jsonl records)")
+    answers = progress(predicted(task, module, rows, compute), "predicting", unit="rows")
+    count = write_pieces(out, (_line(task, answer) for answer in answers))
+    say(f"predictions: {out if out != '-' else 'standard output'} ({count:,} jsonl records)")
     return count
 
 
@@ -268,6 +277,10 @@ def _finished(folder: str, given: FileSettings) -> tuple[Task, nn.Module, Comput
     if given.task is None or given.task.kind != kind:
         named = "no task is named" if given.task is None else f"--task is {given.task.kind}"
         raise ModelError(f"{folder}: is a model of the task {kind}, whose code would run, and {named}. Give --task {kind}")
+    plain = DataSettings()
+    columns = [name for name in DataSettings.model_fields if name not in ("train", "validation", "test")]
+    if ignored := [f"data.{name}" for name in columns if getattr(given.data, name) != getattr(plain, name)]:
+        raise ConfigError(f"{', '.join(ignored)}: for Tunny's own tasks; settings of {kind} stand under task")
     changed = given.task.model_dump(mode="json", exclude_unset=True)
     try:
         task = make_own(settings_of(kind).model_validate({**saved["task"], **changed}))
@@ -300,12 +313,13 @@ def _digest(path: str) -> str:
         return digest_bytes(str(size), start, file.read(ENDS))
 
 
-def _write(path: Path, task: Task, answers: Iterable[Any]) -> int:
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for count, answer in enumerate(answers, 1):  # noqa: B007
-            try:
-                file.write(json.dumps(answer, ensure_ascii=False) + "\n")
-            except TypeError as error:
-                raise TaskFailed(f"{type(task).__name__}.predict_step: expected what JSON holds, found {answer!r}: {error}") from error
-    return count
+def _length(task: Task, row: Any) -> int:
+    with calling(task, "length"):
+        return int(task.length(row))
+
+
+def _line(task: Task, answer: Any) -> str:
+    try:
+        return json.dumps(answer, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n"
+    except TypeError as error:
+        raise TaskFailed(f"{type(task).__name__}.predict_step: expected what JSON holds, found {answer!r}: {error}") from error

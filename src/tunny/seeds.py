@@ -22,6 +22,7 @@ from tunny.core.settings import Resolved
 from tunny.data.settings import LEARNT
 from tunny.engine.group import world_of
 from tunny.evaluation.report import in_order, number
+from tunny.tasks.settings import is_own
 from tunny.training.callbacks import Callback
 from tunny.training.folder import MANIFEST, SEEDS, clear, may_write_several, seed_folders
 from tunny.training.loop import better
@@ -52,7 +53,9 @@ def train(resolved: Resolved[Config], *, resume: bool = False, overwrite: bool =
         write_text(folder / "report.md", report)
     say(f"\n{report}\nreport: {folder / 'report.md'}")
     if found["best"] is not None:
-        say(f"next: tunny predict {folder / found['best']['model']} YOUR_TEXTS.txt --out predictions.jsonl")
+        kind = resolved.settings.task.kind
+        given = f"FILE --task {kind}" if is_own(kind) else "YOUR_TEXTS.txt"
+        say(f"next: tunny predict {folder / found['best']['model']} {given} --out predictions.jsonl")
     return folder
 
 

@@ -53,6 +53,12 @@ def test_a_run_that_goes_on_sees_the_steps_that_are_left(files, first, monkeypat
     assert steps(files, first=first) == steps(files)[first:]
 
 
+def test_an_epoch_does_not_take_rows_of_the_one_before(files):
+    made = Streamed(Stream(read, files), 4, 3, len)
+    for epoch in range(3):
+        assert [made.rows(step.rows) for step in made.epoch(epoch, 0)] == steps(files, epoch)
+
+
 def test_files_are_mixed_and_at_most_so_many_open(files, monkeypatch):
     monkeypatch.setattr(stream, "OPEN", 2)
     opened, most = set(), 0

@@ -96,6 +96,7 @@ def test_gold_labels_the_model_does_not_know_are_named_and_counted_as_errors(tmp
     assert all(value <= 1.0 for name, value in found.items() if name != "loss")
 
 
+@pytest.mark.slow
 def test_a_document_of_20000_words_trains_evaluates_and_predicts_with_no_word_lost(tmp_path, tiny_bert):
     settings = config("ner", tiny_bert, tmp_path, max_steps=2)
     rows = [("Marie", "B-PER"), ("Curie", "I-PER"), ("worked", "O"), ("in", "O"), ("Paris", "B-LOC")] * 4000

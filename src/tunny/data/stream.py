@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tunny.core.console import progress
+from tunny.core.console import progress, warn
 from tunny.core.errors import DataError
 from tunny.data.plan import Budget, Rows, Step, plan_epoch
 
@@ -29,10 +29,19 @@ class Stream:
         for path in self.paths:
             yield from self.read(path)
 
+    def told(self) -> Iterator[Any]:
+        """Yield all rows and say which files have none."""
+        for path in self.paths:
+            number = 0
+            for number, row in enumerate(self.read(path), 1):  # noqa: B007
+                yield row
+            if not number:
+                warn(f"{path}: no rows")
+
     def __len__(self) -> int:
         """Return the number of rows, for which all files are read once."""
         if self._rows is None:
-            self._rows = sum(1 for _ in progress(self, "counting", unit="rows"))
+            self._rows = sum(1 for _ in progress(self.told(), "counting", unit="rows"))
         return self._rows
 
     def mixed(self, order: Sequence[int]) -> Iterator[Any]:
@@ -61,17 +70,18 @@ class Streamed:
         """Read the files in the order of an epoch and yield its steps; those before `first` are read over."""
         order = np.random.Generator(np.random.PCG64([self.seed, number])).permutation(len(self.stream.paths))
         rows, size = self.stream.mixed(order.tolist()), max(1, KEPT // self.batch_size) * self.batch_size
-        start = 0
-        while block := [row for _, row in zip(range(size), rows, strict=False)]:
-            done = start // self.batch_size
+        self._kept.clear()  # blocks of the epoch before have the same numbers
+        for start in range(0, len(self.stream), size):
+            block, done = [row for _, row in zip(range(size), rows, strict=False)], start // self.batch_size
+            if len(block) != min(size, len(self.stream) - start):
+                raise DataError(
+                    f"{len(self.stream):,} rows were counted and {start + len(block):,} read: did the files change, or is reading them random?"
+                )
             if done + -(-len(block) // self.batch_size) > first:
                 self._kept.append((start, block))
                 lengths = np.array([self.length(row) for row in block], dtype=np.int64)
                 steps = plan_epoch(lengths, Budget(self.batch_size), self.seed, (number << 32) + start)
                 yield from (Step(step.rows + start) for step in steps[max(0, first - done) :])
-            start += len(block)
-        if start != len(self.stream):
-            raise DataError(f"{len(self.stream):,} rows were counted and {start:,} read: did the files change, or is reading them random?")
 
     def rows(self, numbers: Rows) -> list[Any]:
         """Return rows of a step."""

@@ -78,10 +78,10 @@ def write_examples(out: Path | str, form: str, examples: Iterable[Example], kind
     if form == "label-studio":
         return write_records(out, "json", (studio_task(example, audit) for example in examples), {})
     if form == "text":
-        return _write(out, (_fit(one.text, "line breaks", one, audit, re.sub(r"\r\n?|\n", " ", one.text)) + "\n" for one in examples))
+        return write_pieces(out, (_fit(one.text, "line breaks", one, audit, re.sub(r"\r\n?|\n", " ", one.text)) + "\n" for one in examples))
     if form == "conll":
-        return _write(out, (_conll(example, kind, audit) for example in examples))
-    return _write(out, (_conllu(example, before, kind, audit) for before, example in pairwise(chain([None], examples)) if example))
+        return write_pieces(out, (_conll(example, kind, audit) for example in examples))
+    return write_pieces(out, (_conllu(example, before, kind, audit) for before, example in pairwise(chain([None], examples)) if example))
 
 
 def require_known(form: str, known: Iterable[str]) -> None:
@@ -228,10 +228,10 @@ def write_records(out: Path | str, form: str, records: Iterable[Record], types: 
     if form in _TABLES:
         mark, quote = _TABLES[form]
         rows = (mark.join(_cell(record.get(name)) for name in types) + "\n" for record in records)
-        return _write(out, rows, mark.join(f"{quote}{name}{quote}" for name in types) + "\n")
+        return write_pieces(out, rows, mark.join(f"{quote}{name}{quote}" for name in types) + "\n")
     if form != "parquet":
         lines = map(dump, records)
-        return _write(out, lines, "[\n", ",\n", "\n]\n") if form == "json" else _write(out, (line + "\n" for line in lines))
+        return write_pieces(out, lines, "[\n", ",\n", "\n]\n") if form == "json" else write_pieces(out, (line + "\n" for line in lines))
     import pyarrow.parquet as pq
 
     if out == "-":
@@ -254,7 +254,7 @@ def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode()
 
 
-def _write(out: Path | str, pieces: Iterable[str], head: str = "", between: str = "", tail: str = "") -> int:
+def write_pieces(out: Path | str, pieces: Iterable[str], head: str = "", between: str = "", tail: str = "") -> int:
     """Write pieces with what stands before, between and after them; return their number."""
     count = 0
     with ExitStack() as stack:

@@ -87,6 +87,13 @@ def choose_backend(settings: EngineSettings) -> SingleProcess:
         raise ConfigError(f"engine.strategy: single is for one process, and {world.size} were started. Set it to auto, ddp or fsdp.")
     if world.rank:
         silence()  # rank 0 speaks for all
+    if settings.strategy == "accelerate":
+        from tunny.engine.accelerated import Accelerated
+
+        accelerated = Accelerated(settings.device, world)
+        use_device(settings, str(accelerated.device), f"; {torch.get_num_threads()} threads")
+        choice("strategy", "accelerate", f"{world.size} processes")
+        return accelerated
     device = _device(settings, world)
     if world.size == 1:
         return SingleProcess(device)

@@ -24,7 +24,7 @@ def choose_device(settings: EngineSettings, gpus: int, seen_by: str) -> str:
 
 def use_device(settings: EngineSettings, device: str, note: str = "") -> None:
     """Say why a device computes, and prepare the process for it."""
-    there = "a GPU is there" if device != "cpu" else f"no GPU is there{note}"
+    there = {"cpu": f"no GPU is there{note}", "cuda": "a GPU is there"}.get(device.partition(":")[0], "Accelerate chose it")
     choice("device", device, there if settings.device == "auto" else "engine.device")
     if device == "cpu":
         _keep_freed_memory()

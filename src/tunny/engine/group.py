@@ -132,9 +132,15 @@ def together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if dist.is_initialized() and re.search("gloo|nccl|connection", str(error), re.IGNORECASE):
+        if is_left_alone(error):
             raise _failed("another rank") from error
         raise
+
+
+def is_left_alone(error: BaseException) -> bool:
+    """Say whether an error means that another process of the group is gone."""
+    told = isinstance(error, RuntimeError) and re.search("gloo|nccl|connection", str(error), re.IGNORECASE)
+    return bool(dist.is_initialized() and told)
 
 
 def _failed(who: str) -> OtherRankFailed:

@@ -44,7 +44,8 @@ class DataParallel(SingleProcess):
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Sum in double precision."""
-        both = torch.tensor(values, dtype=torch.float64, device=self.device)
+        device = self.device if self.device.type == "cuda" else "cpu"  # where the group exchanges
+        both = torch.tensor(values, dtype=torch.float64, device=device)
         dist.all_reduce(both)
         return both.tolist()
 
@@ -62,7 +63,7 @@ class DataParallel(SingleProcess):
 
     def share_buffers(self, model: nn.Module) -> None:
         """Send those of rank 0."""
-        for part in model.modules():
+        for part in model.modules() if self.world_size > 1 else ():
             for name, buffer in part._buffers.items():
                 if buffer is not None and name not in part._non_persistent_buffers_set:
                     dist.broadcast(buffer, 0)
@@ -82,16 +83,20 @@ class Replica(nn.parallel.DistributedDataParallel):
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Call the model."""
         if self.unused is None and self.training and torch.is_grad_enabled():
-            learning = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-            with torch.random.fork_rng(self.device_ids or []):
-                answers = [one for one in tree_leaves(self.module(*inputs, **named)) if isinstance(one, Tensor) and one.requires_grad]
-                unused = sum(one is None for one in torch.autograd.grad([one.sum() for one in answers], learning, allow_unused=True))
-            syncs = self.require_backward_grad_sync
-            if self.backend.sum([unused])[0]:
+            unused, syncs = self.backend.sum([self._without_gradient(inputs, named)])[0] > 0, self.require_backward_grad_sync
+            if unused:
                 self.__init__(self.module, self.backend, True)  # type: ignore[misc]
                 self.require_backward_grad_sync = syncs
-            self.unused = unused > 0
+            self.unused = unused
         return super().forward(*inputs, **named)  # type: ignore[no-untyped-call]
+
+    def _without_gradient(self, inputs: Any, named: Any) -> int:
+        """Return how many parameters learn nothing from these inputs; 1 where the answers cannot be seen in what the model returns."""
+        learning = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        with torch.random.fork_rng(self.device_ids or []):
+            answers = [one for one in tree_leaves(self.module(*inputs, **named)) if isinstance(one, Tensor) and one.requires_grad]
+            found = torch.autograd.grad([one.sum() for one in answers], learning, allow_unused=True) if answers else [None]
+        return sum(one is None for one in found)
 
 
 class FullySharded(DataParallel):

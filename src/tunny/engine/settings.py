@@ -23,9 +23,9 @@ class EngineSettings(Settings):
             return {"precision": precision, **given, "strategy": strategy}
         return given
 
-    strategy: Literal["auto", "single", "ddp", "fsdp"] = Field(
+    strategy: Literal["auto", "single", "ddp", "fsdp", "accelerate"] = Field(
         "auto",
-        description="how processes started together train: ddp, each with the whole model; fsdp, each with a part; auto: ddp, or single",
+        description="how processes started together train: ddp, each with the whole model; fsdp, each with a part; accelerate: on what Accelerate sets up; auto: ddp, or single",
     )
     device: str = Field("auto", description="auto, cpu, cuda, or cuda:N")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

@@ -53,7 +53,9 @@ def find_evaluation(name: str, part: str | None = None) -> Evaluation:
     if folder is None:
         raise RunError(f"{name}: expected a run or an evaluation, found no metrics.json in {', '.join(map(str, folders))}")
     if not (folder / "gold.jsonl").is_file():
-        raise RunError(f"{folder}: has no gold.jsonl, as older evaluations have none. Evaluate again with `tunny evaluate`.")
+        raise RunError(
+            f"{folder}: has no gold.jsonl. Those of a task of your own cannot be compared. Evaluate again where it is an older one."
+        )
     config = next((one / "config.yaml" for one in (run, folder.parent) if (one / "config.yaml").is_file()), None)
     settings = {} if config is None else dict(flat(yaml_layer(config).values))
     return Evaluation(name.rstrip("/"), folder, read_json(folder / "metrics.json"), settings)

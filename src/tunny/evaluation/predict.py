@@ -17,7 +17,7 @@ from tunny.data.prepare import Split, chunked
 from tunny.data.store import WindowColumns
 from tunny.tasks.base import Answer, Floats, Model, Task
 
-BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # tokens of one forward pass, padding included; a CPU's caches hold no more
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768, "xla": 32_768}  # tokens of one forward pass, padding included; a CPU's caches hold no more
 
 Chunk = tuple[list[Example], WindowColumns, int]  # examples, their windows, row of the first example
 Spread = Callable[[Callable[[Rows], Floats], Sequence[Rows]], Iterable[Floats]]  # what a function gives of each item, in order

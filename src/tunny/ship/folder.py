@@ -50,10 +50,16 @@ def remembered(data: DataSettings) -> DataSettings:
 def own_kind(folder: str | Path) -> str | None:
     """Return the class that a model folder of a user's task names; None for all others."""
     path = Path(folder).expanduser() / MANIFEST
-    with suppress(OSError, ValueError, AttributeError):  # no such file, or a damaged one, of which more is said elsewhere
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or damaged, of which more is said elsewhere
         kind = read_json(path)["task"]["kind"]
         return str(kind) if is_own(kind) else None
     return None
+
+
+def refuse_own(folder: str | Path) -> None:
+    """Raise ModelError for a model folder of a user's task."""
+    if kind := own_kind(folder):
+        raise ModelError(f"{folder}: is a model of the task {kind}; only evaluate and predict take it, with --task {kind}")
 
 
 def write_facts(folder: Path, facts: ModelFacts, tokenizer: Tokenizer) -> None:
@@ -79,8 +85,7 @@ def write_facts(folder: Path, facts: ModelFacts, tokenizer: Tokenizer) -> None:
 def read_facts(folder: str, wanted: TaskSettings | None = None) -> tuple[ModelFacts, Tokenizer]:
     """Read tunny.json and the tokenizer, or find out what a folder of plain transformers tells, for which the kind may be `wanted`."""
     path = Path(folder, MANIFEST)
-    if kind := own_kind(folder):
-        raise ModelError(f"{folder}: is a model of the task {kind}; only evaluate and predict take it, with --task {kind}")
+    refuse_own(folder)
     if not path.is_file():
         loaded = load_tokenizer(ModelSettings(name=folder))
         task, labels = task_of_config(loaded.config, folder)

@@ -24,6 +24,7 @@ from tunny.core.errors import ConfigError, TaskFailed, TunnyError
 from tunny.core.named import made, named
 from tunny.data.stream import Stream
 from tunny.engine.backend import is_out_of_memory
+from tunny.engine.group import is_left_alone
 
 
 class Task(ABC):
@@ -47,7 +48,7 @@ class Task(ABC):
 
     def rows(self, paths: Sequence[str]) -> Sequence[Any] | Stream:
         """Return the rows of a set: all in memory here, or any sequence; `tunny.Stream(self.read, paths)` for more than memory holds."""
-        return [row for path in paths for row in self.read(path)]
+        return list(Stream(self.read, paths).told())
 
     def length(self, row: Any) -> int:
         """Return the length of a row: rows of like length come into a batch together."""
@@ -113,13 +114,13 @@ def make_own(section: settings.Settings) -> Task:
 
 @contextmanager
 def calling(task: Task, method: str) -> Iterator[None]:
-    """Turn what a user's method raises into a TaskFailed that names it and its line; memory that ran out stays as it is."""
+    """Turn what a user's method raises into a TaskFailed that names it and its line; that memory ran out, or a process is gone, stays."""
     try:
         yield
     except TunnyError:
         raise
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_left_alone(error):
             raise
         frames = traceback.extract_tb(error.__traceback__)
         file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
@@ -206,11 +207,15 @@ def check_sum(lesson: TaskLesson, model: nn.Module, rows: Sequence[Any], run: Ca
     """
     model.eval()
     once, twice = (lesson.batch(list(rows) * times) for times in (1, 2))
-    losses = []
+    losses: list[float] = []
     for batch in (once, twice):
         with run():
             found = lesson.train_step(model, batch)
-        losses.append(float((found[0] if isinstance(found, tuple) else found).detach()))
+        loss = found[0] if isinstance(found, tuple) else found
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not losses and not (learning and any(one is not None for one in torch.autograd.grad(loss, learning, allow_unused=True))):
+            raise TaskFailed(f"{type(lesson.task).__name__}.train_step: its loss does not depend on what learns in the model")
+        losses.append(float(loss.detach()))
     same = math.isclose(losses[0], losses[1], rel_tol=1e-3) and abs(losses[0]) > 1e-6
     if same and math.isclose(twice.num_targets, 2 * once.num_targets, rel_tol=1e-3):
         raise TaskFailed(
@@ -223,6 +228,8 @@ def reading(task: Task, paths: Sequence[str]) -> Sequence[Any] | Stream:
     """Return the rows of a set; errors of reading name the method."""
     with calling(task, "rows"):
         rows = task.rows(paths)
+    if not ((hasattr(rows, "__len__") and hasattr(rows, "__getitem__")) or isinstance(rows, Stream)):
+        raise TaskFailed(f"{type(task).__name__}.rows: expected a sequence of rows or a tunny.Stream, found {rows!r}")
     if isinstance(rows, Stream):
         return Stream(partial(_guarded, task, rows.read), rows.paths)
     return rows

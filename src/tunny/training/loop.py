@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tunny.core.console import Bar, bar, say
+from tunny.core.console import Bar, bar, say, warn
 from tunny.core.errors import Stopped
 from tunny.core.signals import StopRequest
 from tunny.data.plan import Step
@@ -217,6 +217,8 @@ def _validate(job: Job, model: nn.Module, progress: Progress, tell: Callable[...
     for part in dict.fromkeys(name.rpartition("/")[0] for name in values):
         tell("validation_end", part, {name.rpartition("/")[2]: value for name, value in values.items() if name.rpartition("/")[0] == part})
     score = values.get(job.best_metric)
+    if score is None and job.best_metric:
+        warn(f"step {progress.step}: {job.best_metric} is not defined, so this model cannot be the best")
     if score is not None and (progress.best is None or better(score, progress.best, job.best_metric)):
         return replace(progress, best=score, best_step=progress.step, validations_without_gain=0, done=done), values, per_label
     waited = progress.validations_without_gain + 1

@@ -49,7 +49,9 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
         decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     listed = [{"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
-    return torch.optim.AdamW(listed, lr=settings.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    return torch.optim.AdamW(
+        listed, lr=settings.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=learning[0][1].device.type in ("cpu", "cuda")
+    )
 
 
 def rate_factor(step: int, total: int, settings: TrainSettings) -> float:
