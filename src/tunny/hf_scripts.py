@@ -229,7 +229,6 @@ def _write_state(told: Arguments, config: Config, folder: Path) -> dict[str, Any
 
 
 def _named(told: Arguments, metrics: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return metrics as the script names them."""
     of_tokens, whole = told.script != "run_glue", "overall_" if told["return_entity_level_metrics"] else ""
     of_texts = SHOWN.get(told["task_name"], ["mse" if "mse" in metrics else "accuracy"])
     names = ["precision", "recall", "f1", "token_accuracy"] if of_tokens else of_texts
@@ -250,7 +249,6 @@ def _scores(told: Arguments, evaluation: Path, prefix: str) -> dict[str, Any]:
 
 
 def _write_results(folder: Path, part: str, results: Mapping[str, Any]) -> None:
-    """Write the results of a part, and add them to those of all."""
     every = folder / "all_results.json"
     for path, former in ((folder / f"{part}_results.json", {}), (every, read_json(every) if every.exists() else {})):
         write_json(path, dict(sorted({**former, **results}.items())))

@@ -115,7 +115,6 @@ def _is_right(example: Example, prediction: dict[str, Any]) -> bool:
 
 
 def _beside(first: _Answers, other: _Answers) -> dict[str, Any]:
-    """Return how another evaluation differs from the first."""
     if first.gold != other.gold:
         where = next((row for row, pair in enumerate(zip(first.gold, other.gold, strict=False)) if pair[0] != pair[1]), None)
         found = f"{first.examples} and {other.examples} examples" if where is None else f"example {where + 1} differs"

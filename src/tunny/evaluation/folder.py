@@ -129,7 +129,6 @@ def _gold(example: Example) -> dict[str, Any]:
 
 
 def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dict[str, Any]:
-    """Return the content of metrics.json."""
     spread, sums = scores.intervals(), scores.table.sums()
     content: dict[str, Any] = {
         "task": scores.task, "labels": list(task.labels.names), "model": about.model, "data": about.data, "examples": scores.examples, "metrics": in_order(scores.metrics),
