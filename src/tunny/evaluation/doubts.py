@@ -11,7 +11,7 @@ Letters: W words, K tags, D words whose tag is disputed.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from math import log
 from statistics import fmean, median
@@ -126,24 +126,18 @@ class _Text(NamedTuple):
     told: NDArray[np.bool_]  # (W,): words without tokens have no probabilities
 
 
-@dataclass
 class _Words:
     """Collects how words are labelled and what a model says of them, then what is disputed."""
 
-    labels: LabelSet
-    types: dict[str, int] = field(default_factory=dict)  # entity types, O among them; of pos the tags
-    seen: Counter[tuple[View, int]] = field(default_factory=Counter)  # of a view of a word with a type
-    found: dict[int, int] = field(default_factory=dict)  # row -> spans that the model found
-    disputes: list[tuple[Doubt, list[Decision]]] = field(default_factory=list)
-    texts: list[_Text] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.is_pos = self.labels.kind == "pos"
-        self.scheme: Scheme = "none" if self.is_pos else scheme_of(self.labels.names)
-        self.rules = tag_rules(self.labels.names, self.scheme)
-        types = [name if self.is_pos or name == "O" else name[2:] for name in self.labels.names]
-        self.types = {name: number for number, name in enumerate(dict.fromkeys(types))}
-        self.type_of = np.array([self.types[name] for name in types])  # (K,)
+    def __init__(self, labels: LabelSet):
+        self.labels, self.is_pos = labels, labels.kind == "pos"
+        self.scheme: Scheme = "none" if self.is_pos else scheme_of(labels.names)
+        self.rules = tag_rules(labels.names, self.scheme)
+        types = [name if self.is_pos or name == "O" else name[2:] for name in labels.names]  # of entities, O among them; of pos the tags
+        self.num_types, self.type_of = len(set(types)), np.unique(types, return_inverse=True)[1]  # (K,)
+        self.seen = Counter[tuple[View, int]]()  # of a view of a word with a type
+        self.found = dict[int, int]()  # row -> spans that the model found
+        self.disputes, self.texts = list[tuple[Doubt, list[Decision]]](), list[_Text]()
 
     def add(self, whole: Doubt, answer: Answer) -> None:
         """Take in the words of an example."""
@@ -164,10 +158,10 @@ class _Words:
         ends = np.cumsum([0, *(len(text.words) for text in self.texts)])
         for text, (first, end) in zip(self.texts, pairwise(ends), strict=True):
             self._dispute(text, text.logs + told[first:end])
-        counts: Views = defaultdict(lambda: np.zeros(len(self.types)))
+        counts: Views = defaultdict(lambda: np.zeros(self.num_types))
         for (view, number), times in self.seen.items():
             counts[view][number] += times
-        usual = sum((each for view, each in counts.items() if view[0] == "word"), np.zeros(len(self.types))) + LEAST
+        usual = sum((each for view, each in counts.items() if view[0] == "word"), np.zeros(self.num_types)) + LEAST
         scored = [replace(doubt, score=self._score(decisions, counts, usual / usual.sum())) for doubt, decisions in self.disputes]
         missing = sorted((doubt for doubt in scored if doubt.what == "missing span"), key=lambda doubt: (doubt.row, doubt.start))
         for first, end, strength in _stretches(Counter(doubt.row for doubt in missing), self.found):

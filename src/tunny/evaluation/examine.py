@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import count
+from itertools import count, product
 from math import isnan
 from typing import Any, NamedTuple
 
@@ -115,14 +115,12 @@ class Examination:
                 self.errors[kind] += 1
                 self._push(sure, example, kind, gold, predicted)
             for mark, whats in ((gold, ("gold",)), (predicted, ("predicted",))) if kind else ((gold, ("gold", "predicted", "right")),):
-                if mark is not None:
-                    for name, value in (*about, *self._of_mark(example, mark, near)):
-                        for what in whats:
-                            cells["slice", name, value, what] += 1
+                for one, what in product((*about, *self._of_mark(example, mark, near)), whats) if mark else ():
+                    cells["slice", *one, what] += 1
         if "value" in answer.prediction and example.score is not None:
-            for name, value in about:
-                cells["slice", name, value, "error"] += (answer.prediction["value"] - example.score) ** 2
             found, wanted = float(answer.prediction["value"]), example.score
+            for one in about:
+                cells["slice", *one, "error"] += (found - wanted) ** 2
             self.errors["distance"] += 1
             self._push(abs(found - wanted), example, "distance", Span(WHOLE, WHOLE, f"{wanted:g}"), Span(WHOLE, WHOLE, f"{found:.3g}"))
         self.sizes.append(len(words))
