@@ -176,7 +176,6 @@ def _fitted(told: Arguments, config: Config) -> dict[str, Any]:
 
 
 def _reading(config: Config, part: str) -> FileSettings:
-    """Return how a split is read for a finished model."""
     own = {"train": None, "validation": None, "max_examples": config.data.most_of(part)}
     return FileSettings(data=config.data.model_copy(update=own), engine=config.engine)
 
@@ -239,7 +238,6 @@ def _named(told: Arguments, metrics: Mapping[str, Any], prefix: str) -> dict[str
 
 
 def _scores(told: Arguments, evaluation: Path, prefix: str) -> dict[str, Any]:
-    """Return the scores of an evaluation folder as the script writes them."""
     found = read_json(evaluation / "metrics.json")
     shown, speed = _named(told, found["metrics"], prefix), found["speed"]
     for label, row in found["per_label"].items() if told["return_entity_level_metrics"] else ():

@@ -127,7 +127,6 @@ class Examination:
         return cells
 
     def _slices(self, example: Example) -> Iterator[tuple[str, str]]:
-        """Yield the slices that an example is in."""
         size = len(words_of(example))
         yield "text length", _sized(size, SIZES["text"])
         if example.origin is not None and len(self._files) > 1 and 0 <= example.origin.file < len(self._files):

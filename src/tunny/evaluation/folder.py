@@ -142,7 +142,9 @@ def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dic
             content["per_label"][label]["schemes"] = {scheme: _numbers(scheme_scores(sums, scheme, label)) for scheme in SCHEMES}
     content["slices"] = _slices(scores, spread)
     if seen.confusion:
-        content["confusion"] = _confusion(seen)
+        names = sorted({name for pair in seen.confusion for name in pair} - {""})
+        names += [""] * any("" in pair for pair in seen.confusion)  # nothing, last
+        content["confusion"] = {"names": names, "counts": [[seen.confusion[gold, predicted] for predicted in names] for gold in names]}
     if len(seen.scores):
         content |= _trust(seen, task, about.chose)
     if task.tuned.thresholds is not None:
@@ -183,12 +185,6 @@ def _slices(scores: Scores, spread: Mapping[tuple[str, ...], Any]) -> list[dict[
         return value.startswith("more than"), next((int(part) for part in value.split() if part.isdigit()), 0), value
 
     return [{"name": name, "metric": metric, "rows": sorted(rows, key=natural)} for name, rows in found.items() if len(rows) > 1]
-
-
-def _confusion(seen: Examination) -> dict[str, Any]:
-    names = sorted({name for pair in seen.confusion for name in pair} - {""})
-    names += [""] * any("" in pair for pair in seen.confusion)  # nothing, last
-    return {"names": names, "counts": [[seen.confusion[gold, predicted] for predicted in names] for gold in names]}
 
 
 def _trust(seen: Examination, task: Task, chose: bool) -> dict[str, Any]:

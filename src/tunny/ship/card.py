@@ -107,8 +107,6 @@ def _head(kind: str, about: About, decisive: str | None) -> dict[str, Any]:
 
 
 def _scores(evaluations: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return every metric with its values on all splits that were scored."""
-
     def cell(one: Mapping[str, Any], name: str) -> str:
         interval = one["intervals"].get(name)
         return number(one["metrics"].get(name)) + (f" ({between(interval)})" if interval else "")
