@@ -148,7 +148,7 @@ def make_trackers(settings: TrackSettings, folder: Path, name: str) -> Trackers:
 
 def catch_up(settings: TrackSettings, folder: Path, name: str) -> None:
     """Send what a finished run could not send to a server."""
-    for _, tracker in _ours(settings, folder, name):
+    for _, tracker in _ours(settings.model_copy(update={"tensorboard": None}), folder, name):
         if isinstance(tracker, MLflow):
             tracker.catch_up()
 
