@@ -96,7 +96,7 @@ def understand(script: str, written: Mapping[str, Sequence[str]]) -> Arguments:
         one, (fate, _, why) = table[name], table[name].becomes.partition(": ")
         try:
             values[name] = value = _value(one.type, words)
-        except ValueError:
+        except (ValueError, KeyError):
             problems.append(f"--{name}: expected {_EXPECTED.get(one.type, 'one value')}, found {' '.join(words) or 'nothing'}")
             continue
         unknown = [item for item in (value if one.type is list else [value]) if one.values and item not in one.values]
@@ -115,15 +115,13 @@ def understand(script: str, written: Mapping[str, Sequence[str]]) -> Arguments:
 
 
 def _value(kind: type, words: Sequence[str]) -> Any:
-    """Return what words say; raise ValueError where they do not."""
+    """Return what words say; raise ValueError or KeyError where they do not."""
     if kind is list:
         return list(words)
     (word,) = words or (["true"] if kind is bool else [])
-    if kind is bool and word.lower() not in _BOOLS:
-        raise ValueError(word)
-    if kind is int and float(word).is_integer():
-        return int(float(word))
-    return _BOOLS[word.lower()] if kind is bool else kind(word)
+    if kind is bool:
+        return _BOOLS[word.lower()]
+    return int(float(word)) if kind is int and float(word).is_integer() else kind(word)
 
 
 def _mapped(values: Mapping[Any, Any], value: Any) -> Any:

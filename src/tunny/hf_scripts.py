@@ -75,7 +75,10 @@ def _run(told: Arguments, flags: Flags) -> None:
     if world.rank:
         return
     if "do_train" in wanted:
-        _put_at_top(folder)
+        for name in MODEL:  # the output folder is a model folder too
+            with new_file(folder / name) as temporary:
+                link(folder / "model" / name, temporary)
+        say(f"model: its files stand in {folder} too, for from_pretrained")
         config, model = resolved.settings, str(folder / "model")
         _write_results(folder, "train", _write_state(told, config, folder))
     found: dict[str, Any] = {}
@@ -163,20 +166,16 @@ def _fitted(told: Arguments, config: Config) -> dict[str, Any]:
         examples = read(files, config.data.model_copy(update={"max_examples": None}), kind, Audit())
         of_each = (word_tags(one, words_of(one), kind) if is_token else one.labels or () for one in examples)
         names = sorted({name for some in of_each for name in some if name is not None})
-        if not is_token and any("." in name for name in names) and all(map(_is_number, names)):
-            return found | {"task.kind": "regress"}
-        names = sorted(names, key=float) if all(map(_is_number, names)) else names
+        if all(name.lstrip("-").replace(".", "", 1).isdecimal() for name in names):  # numbers
+            if not is_token and any("." in name for name in names):
+                return found | {"task.kind": "regress"}
+            names = sorted(names, key=float)
     own = {str(name): number for number, name in loaded.config.id2label.items()}
     same = set(names) == set(own) and (is_token or told["task_name"])  # of classes in files run_glue.py keeps the order
     return found | {"data.labels": sorted(names, key=own.__getitem__) if same else names}
 
 
-def _is_number(name: str) -> bool:
-    return name.lstrip("-").replace(".", "", 1).isdecimal()
-
-
 def _reading(config: Config, part: str) -> FileSettings:
-    """Return how a split is read for a finished model."""
     own = {"train": None, "validation": None, "max_examples": config.data.most_of(part)}
     return FileSettings(data=config.data.model_copy(update=own), engine=config.engine)
 
@@ -184,15 +183,15 @@ def _reading(config: Config, part: str) -> FileSettings:
 def _ready(told: Arguments, config: Config, folder: Path) -> Callable[[Resolved[Config]], Path]:
     """Return what trains into the output folder; raise an error where it would take the place of something that is wanted."""
     resumed, overwrite = told["resume_from_checkpoint"] or "false", told["overwrite_output_dir"]
-    resume, is_run = resumed.lower() != "false", (folder / MANIFEST).exists()
-    restarted = run.restarted(folder)
+    resume, is_run, restarted = resumed.lower() != "false", (folder / MANIFEST).exists(), run.restarted(folder)
     if config.train.seeds is not None:
         raise ConfigError("train.seeds: makes several models, and this command leaves one. Use tunny train.")
     if resume and resumed.lower() != "true" and not Path(resumed).absolute().is_relative_to(folder.absolute()):
         raise ConfigError(f"--resume_from_checkpoint: expected true, or a folder in {folder}, found {resumed}")
     if is_run and not (resume or overwrite or restarted):
-        what = "Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
-        raise RunError(f"{folder}: already holds a run. {what}")
+        raise RunError(
+            f"{folder}: already holds a run. Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
+        )
     theirs = [name for name in MODEL if (folder / name).exists()]
     if theirs and not (is_run and MODEL[0] in theirs):
         raise RunError(f"{folder}: holds {', '.join(theirs)}, which the model would replace. Choose another --output_dir.")
@@ -200,14 +199,6 @@ def _ready(told: Arguments, config: Config, folder: Path) -> Callable[[Resolved[
 
 
 # -- what the scripts' users look for ----------------------------------------------------------------------------------
-
-
-def _put_at_top(folder: Path) -> None:
-    """Make the output folder a model folder too."""
-    for name in MODEL:
-        with new_file(folder / name) as temporary:
-            link(folder / "model" / name, temporary)
-    say(f"model: its files stand in {folder} too, for from_pretrained")
 
 
 def _clear(folder: Path) -> None:
@@ -219,7 +210,7 @@ def _clear(folder: Path) -> None:
 def _write_state(told: Arguments, config: Config, folder: Path) -> dict[str, Any]:
     """Write trainer_state.json from what the run logged, and return the results of training."""
     ended, history, total, before = read_json(folder / MANIFEST), list[dict[str, Any]](), 0.0, 0
-    for line in map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines()):
+    for line in _lines(folder / "log.jsonl"):
         learnt = {name: line[f"train/{name}"] for name in ("loss", "learning_rate", "grad_norm") if f"train/{name}" in line}
         scores = _named(told, {name.partition("/")[2]: value for name, value in line.items() if name.startswith("validation/")}, "eval")
         history += [{"epoch": line["epoch"], "step": line["step"], **values} for values in (learnt, scores) if values]
@@ -237,7 +228,6 @@ def _write_state(told: Arguments, config: Config, folder: Path) -> dict[str, Any
 
 
 def _named(told: Arguments, metrics: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return metrics as the script names them."""
     of_tokens, whole = told.script != "run_glue", "overall_" if told["return_entity_level_metrics"] else ""
     of_texts = SHOWN.get(told["task_name"], ["mse" if "mse" in metrics else "accuracy"])
     names = ["precision", "recall", "f1", "token_accuracy"] if of_tokens else of_texts
@@ -248,37 +238,38 @@ def _named(told: Arguments, metrics: Mapping[str, Any], prefix: str) -> dict[str
 
 
 def _scores(told: Arguments, evaluation: Path, prefix: str) -> dict[str, Any]:
-    """Return the scores of an evaluation folder as the script writes them."""
     found = read_json(evaluation / "metrics.json")
-    shown = _named(told, found["metrics"], prefix)
+    shown, speed = _named(told, found["metrics"], prefix), found["speed"]
     for label, row in found["per_label"].items() if told["return_entity_level_metrics"] else ():
         shown |= {f"{prefix}_{label}_{name.replace('support', 'number')}": row[name] for name in ("precision", "recall", "f1", "support")}
-    seconds, rate = found["speed"]["seconds"], found["speed"]["examples_per_second"]
-    speed = {"runtime": seconds, "samples": found["examples"], "samples_per_second": rate}
-    return shown | {f"{prefix}_{name}": value for name, value in speed.items()}
+    shown |= {f"{prefix}_runtime": speed["seconds"], f"{prefix}_samples": found["examples"]}
+    return shown | {f"{prefix}_samples_per_second": speed["examples_per_second"]}
 
 
 def _write_results(folder: Path, part: str, results: Mapping[str, Any]) -> None:
-    """Write the results of a part, and add them to those of all."""
-    former = read_json(folder / "all_results.json") if (folder / "all_results.json").exists() else {}
-    for name, values in ((part, results), ("all", {**former, **results})):
-        write_json(folder / f"{name}_results.json", dict(sorted(values.items())))
+    every = folder / "all_results.json"
+    for path, former in ((folder / f"{part}_results.json", {}), (every, read_json(every) if every.exists() else {})):
+        write_json(path, dict(sorted({**former, **results}.items())))
+
+
+def _lines(path: Path) -> list[Any]:
+    with path.open(encoding="utf-8") as file:  # whose lines end at line feeds alone; texts may hold other separators
+        return [json.loads(line) for line in file]
 
 
 def _predict(told: Arguments, config: Config, model: str, source: str, folder: Path, part: str) -> None:
     """Write the predictions for test data: of words a line a sentence, beside their scores; of texts their numbers and labels."""
     given, end = _reading(config, "test"), part.removeprefix("test")
-    file = folder / f"predictions{end}.jsonl" if told.script == "run_glue" else folder / part / "predictions.jsonl"
     if told.script == "run_glue":
+        file = folder / f"predictions{end}.jsonl"
         model_commands.predict(model, source, str(file), "jsonl", given)
-    else:
-        model_commands.evaluate(model, [source], str(folder / part), given)
-        _write_results(folder, "predict", _scores(told, folder / part, "predict"))
-    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    if told.script == "run_glue":
+        rows = _lines(file)
         lines = [f"{at}\t{row['label'] if 'label' in row else format(row['value'], '3.3f')}\n" for at, row in enumerate(rows)]
         write_text(folder / f"predict_results_{told['task_name']}{end.replace('_', '-')}.txt", "".join(["index\tprediction\n", *lines]))
         return
+    model_commands.evaluate(model, [source], str(folder / part), given)
+    _write_results(folder, "predict", _scores(told, folder / part, "predict"))
+    rows = _lines(folder / part / "predictions.jsonl")
     examples = read([source], given.data, config.task.kind, Audit(), labels_needed=False)
     tags = (row.get("tags") or tag_words(predicted_spans(row), words_of(one)) for one, row in zip(examples, rows, strict=True))
     write_text(folder / "predictions.txt", "".join(" ".join(some) + "\n" for some in tags))

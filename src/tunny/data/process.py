@@ -40,6 +40,7 @@ PLACES = (("RANK", "WORLD_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
 BATCH_SECONDS, BATCH_ITEMS, BATCH_BYTES, WAITING = 0.1, 1024, 1_000_000, 4  # and batches a worker that are under way
 T = TypeVar("T")
+Worker = tuple[Connection, BaseProcess]  # our end of its pipe, and its process
 _END = object()
 _encode, _decode = json.JSONEncoder(allow_nan=False).encode, json.JSONDecoder().decode
 
@@ -185,9 +186,9 @@ def partition(items: Sequence[T], rank: int | None = None, world_size: int | Non
     """
     where, found = "as given", [rank, world_size]
     if found == [None, None]:
-        names = next((pair for pair in PLACES if pair[0] in os.environ), ())
-        where = " and ".join(f"{name}={os.environ.get(name)}" for name in names) or "no scheduler's variables are set"
-        found = [int(value) if value.isdecimal() else None for value in (os.environ.get(name, "") for name in names)] or [0, 1]
+        given = {name: os.environ.get(name) for name in next((pair for pair in PLACES if pair[0] in os.environ), ())}
+        where = " and ".join(f"{name}={value}" for name, value in given.items()) or "no scheduler's variables are set"
+        found = [int(value) if value and value.isdecimal() else None for value in given.values()] or [0, 1]
     rank, world_size = found
     if not (isinstance(rank, int) and isinstance(world_size, int) and 0 <= rank < world_size):
         advice = "Start ranks with srun, mpirun or torchrun, or give both."
@@ -200,13 +201,12 @@ def partition(items: Sequence[T], rank: int | None = None, world_size: int | Non
 def _to_json(value: Any, what: str) -> str:
     try:
         text = _encode(value)
-        problem = "" if _decode(text) == value else "it would come back changed"
+        if _decode(text) != value:
+            raise ValueError("it would come back changed")
+        return text
     except (TypeError, ValueError, RecursionError) as error:
-        problem = str(error)
-    if problem:
         known = "dicts with text for keys, lists (no tuples), text, finite numbers, true, false and None"
-        raise DataError(f"{what} is not what JSON holds, {known}: {reprlib.repr(value)}: {problem}.")
-    return text
+        raise DataError(f"{what} is not what JSON holds, {known}: {reprlib.repr(value)}: {error}.") from error
 
 
 def _rows(lists: Sequence[Iterable[Any]]) -> Iterator[tuple[Any, ...]]:
@@ -249,7 +249,7 @@ def _here(processor: DataProcessor, feed: _Feed, stop: bool, workers: int) -> It
 
 def _in_workers(processor: DataProcessor, feed: _Feed, stop: bool, workers: int) -> Iterator[pa.RecordBatch]:
     """Yield what the workers reply, in order. A thread waits for each; it holds one batch, so no end of its pipe waits for the other to read."""
-    crew, idle = list[tuple[Connection, BaseProcess]](), list[tuple[Connection, BaseProcess]]()
+    crew, idle = list[Worker](), list[Worker]()
     cuts, window = iter(feed), deque[Future[pa.RecordBatch]]()
 
     def ask(first: int, batch: pa.RecordBatch | None) -> pa.RecordBatch | None:
@@ -294,7 +294,7 @@ def _in_workers(processor: DataProcessor, feed: _Feed, stop: bool, workers: int)
         threads.shutdown(cancel_futures=True)
 
 
-def _start(processor: DataProcessor, stop: bool) -> tuple[Connection, BaseProcess]:
+def _start(processor: DataProcessor, stop: bool) -> Worker:
     """Start a worker with one thread (libraries read how many when they are loaded); return its pipe and its process."""
     context, former = multiprocessing.get_context("spawn"), dict(os.environ)
     pipe, far = context.Pipe()

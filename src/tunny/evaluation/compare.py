@@ -4,7 +4,7 @@ Made from evaluation folders alone; neither models nor torch are needed.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -18,8 +18,8 @@ from tunny.data.example import Example, Span
 from tunny.data.labels import LabelSet
 from tunny.evaluation.report import between, number
 from tunny.metrics.spread import compare
-from tunny.metrics.sums import Sums, Table
-from tunny.tasks.scoring import Metrics, scorer_of
+from tunny.metrics.sums import Table
+from tunny.tasks.scoring import as_predicted, scorer_of
 
 LISTED = 50  # examples that became right, and that became wrong
 PARTS = ("test", "validation")  # of a run folder, the first that is there
@@ -36,10 +36,8 @@ class Evaluation:
 
     def answered(self) -> Iterator[tuple[Example, dict[str, Any]]]:
         """Yield the examples with their predictions, in order."""
-        with (
-            (self.folder / "predictions.jsonl").open(encoding="utf-8") as answers,
-            (self.folder / "gold.jsonl").open(encoding="utf-8") as golds,
-        ):
+        files = [(self.folder / name).open(encoding="utf-8") for name in ("predictions.jsonl", "gold.jsonl")]
+        with files[0] as answers, files[1] as golds:
             for answer, gold in zip_longest(answers, golds):
                 if answer is None or gold is None:
                     raise RunError(f"{self.folder}: predictions.jsonl and gold.jsonl have not equally many lines")
@@ -64,13 +62,10 @@ def find_evaluation(name: str, part: str | None = None) -> Evaluation:
 
 
 def _example(prediction: Mapping[str, Any], gold: Mapping[str, Any]) -> Example:
-    spans = None if "spans" not in gold else tuple(Span(*span) for span in gold["spans"])
-    words = None if "words" not in gold else tuple((start, end) for start, end in gold["words"])
-    labels = None if "labels" not in gold else tuple(gold["labels"])
-    return Example(
-        gold["id"], prediction["text"], spans=spans, labels=labels, score=gold.get("score"), text_b=prediction.get("text_b"),
-        document=gold.get("document"), words=words,
-    )  # fmt: skip
+    kinds: dict[str, Callable[[Any], Any]] = {"spans": Span._make, "words": tuple, "labels": str}
+    held: dict[str, Any] = {name: tuple(map(kind, gold[name])) for name, kind in kinds.items() if name in gold}
+    held |= {name: gold.get(name) for name in ("score", "document")}
+    return Example(gold["id"], prediction["text"], text_b=prediction.get("text_b"), **held)
 
 
 def compare_all(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
@@ -114,28 +109,18 @@ class _Answers:
         return {row: one for row, one in enumerate(self.evaluation.answered()) if row in wanted}
 
 
-def _is_right(example: Example, prediction: Mapping[str, Any]) -> bool:
-    if "spans" in prediction:
-        return {(span["start"], span["end"], span["label"]) for span in prediction["spans"]} == set(example.spans or ())
-    if "tags" in prediction:
-        tags = {(start, end, tag) for (start, end), tag in zip(prediction["words"], prediction["tags"], strict=True)}
-        return set(example.spans or ()) <= tags
-    if "labels" in prediction:
-        return {one["label"] for one in prediction["labels"]} == set(example.labels or ())
-    return "label" in prediction and (prediction["label"],) == example.labels
+def _is_right(example: Example, prediction: dict[str, Any]) -> bool:
+    gold, given = (set(one.spans or one.labels or ()) for one in (example, as_predicted(example, prediction)))
+    return gold <= given if "tags" in prediction else gold == given and "value" not in prediction
 
 
 def _beside(first: _Answers, other: _Answers) -> dict[str, Any]:
-    """Return how another evaluation differs from the first."""
     if first.gold != other.gold:
         where = next((row for row, pair in enumerate(zip(first.gold, other.gold, strict=False)) if pair[0] != pair[1]), None)
         found = f"{first.examples} and {other.examples} examples" if where is None else f"example {where + 1} differs"
         raise RunError(f"{other.evaluation.folder}: was made on other data than {first.evaluation.folder}: {found}")
 
-    def measure(sums: Sums) -> Metrics:
-        return first.scorer.metrics(sums)
-
-    differences = compare(first.table, other.table, measure)
+    differences = compare(first.table, other.table, first.scorer.metrics)
     changed = [(row, after) for row, (before, after) in enumerate(zip(first.right, other.right, strict=True)) if before != after]
     became = {"fixed": [row for row, after in changed if after], "broken": [row for row, after in changed if not after]}
     shown = {name: rows[:LISTED] for name, rows in became.items()}
@@ -160,26 +145,13 @@ def _near(text: str) -> str:
     return text.replace(f"{Path.cwd()}/", "")
 
 
-def _changed(example: Example, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
-    answers = {"gold": _said(example), "first": _answer(before), "second": _answer(after)}
-    return {"id": example.id, "text": " / ".join(filter(None, (example.text, example.text_b))), **answers}
+def _changed(example: Example, before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
+    def said(one: Example) -> str:
+        return ", ".join([f"{one.text[span.start : span.end]} ({span.label})" for span in one.spans or ()] or one.labels or ())
 
-
-def _said(example: Example) -> str:
-    if example.spans is not None:
-        return ", ".join(f"{example.text[span.start : span.end]} ({span.label})" for span in example.spans)
-    return ", ".join(example.labels or ()) if example.score is None else f"{example.score:g}"
-
-
-def _answer(prediction: Mapping[str, Any]) -> str:
-    text = prediction["text"]
-    if "spans" in prediction:
-        return ", ".join(f"{text[span['start'] : span['end']]} ({span['label']})" for span in prediction["spans"])
-    if "tags" in prediction:
-        return " ".join(prediction["tags"])
-    if "labels" in prediction:
-        return ", ".join(one["label"] for one in prediction["labels"])
-    return str(prediction.get("label", prediction.get("value")))
+    sides = {"first": before, "second": after}
+    answers = {name: " ".join(one["tags"]) if "tags" in one else said(as_predicted(example, one)) for name, one in sides.items()}
+    return {"id": example.id, "text": " / ".join(filter(None, (example.text, example.text_b))), "gold": said(example), **answers}
 
 
 def lines(findings: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ Letters: W words, K tags, D words whose tag is disputed.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from math import log
 from statistics import fmean, median
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tunny.data.example import Example
 from tunny.data.labels import LabelSet
+from tunny.data.settings import TOKEN_KINDS
 from tunny.data.tags import Scheme, scheme_of, spans_to_tags, tags_to_spans, word_tags
 from tunny.data.words import words_of
 from tunny.evaluation.forms import cross_fitted
@@ -29,6 +30,7 @@ from tunny.metrics.sums import Floats
 from tunny.tasks.base import Answer
 from tunny.tasks.decode import best_path, tag_rules
 
+Answered = Iterable[tuple[int, Example, Answer]]  # each with the number of its row
 View = tuple[str, str]  # what is looked at, and how it reads
 Views = defaultdict[View, NDArray[np.float64]]  # -> (types,) how many of such words have each type
 Decision = tuple[tuple[View, ...], int, NDArray[Any]]  # views of a word, its gold tag, (K,) logarithms of the model's probabilities
@@ -57,38 +59,34 @@ class Doubt:
     members: tuple["Doubt", ...] = ()  # of a stretch
 
 
-def rank(answered: Iterable[tuple[int, Example, Answer]], labels: LabelSet) -> list[Doubt]:
+def rank(answered: Answered, labels: LabelSet) -> list[Doubt]:
     """Return the doubts about examples, each given with the number of its row and a model's answer; rows are in order of their files."""
-    if labels.kind in ("ner", "chunk", "pos"):
+    if labels.kind in TOKEN_KINDS:
         words = _Words(labels)
         for row, example, answer in answered:
             if example.spans is not None:
                 words.add(Doubt(row, example, answer.prediction), answer)
-        words.dispute()
-        return _in_turns(words.doubts())
-    if labels.kind == "regress":
-        return _in_turns(_far(Doubt(row, example, answer.prediction) for row, example, answer in answered if example.score is not None))
-    return _in_turns(_texts(answered, labels))
-
-
-def _in_turns(doubts: Iterable[Doubt]) -> list[Doubt]:
-    """Return the most suspicious doubt of each kind, then the second ones, and so on."""
-    numbers: defaultdict[str, Iterator[int]] = defaultdict(count)
+        doubts = words.doubts()
+    else:
+        doubts = (_far if labels.kind == "regress" else _texts)(answered, labels)
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(count)  # the most suspicious of each kind, then the second ones, and so on
     by_score = sorted(doubts, key=lambda doubt: (-doubt.score, doubt.row, doubt.start))
     return [doubt for _, _, doubt in sorted((next(numbers[one.what]), place, one) for place, one in enumerate(by_score))]
 
 
-def _far(doubts: Iterable[Doubt]) -> Iterator[Doubt]:
+def _far(answered: Answered, labels: LabelSet) -> Iterator[Doubt]:
     """Yield the values that are far off, with their distance in standard deviations, by the median deviation."""
-    found = [(float(one.example.score or 0.0), float(one.prediction["value"]), one) for one in doubts]
-    middle = median([new - old for old, new, _ in found] or [0.0])
-    spread = 1.4826 * median([abs(new - old - middle) for old, new, _ in found] or [0.0]) or LEAST
-    for old, new, doubt in found:
-        if (far := abs(new - old - middle) / spread) > FAR:
-            yield replace(doubt, what="far-off value", gold=f"{old:g}", answer=f"{new:.4g}", score=far)
+    doubts = [Doubt(row, example, answer.prediction) for row, example, answer in answered if example.score is not None]
+    gaps = [float(one.prediction["value"]) - (one.example.score or 0.0) for one in doubts] or [0.0]
+    middle = median(gaps)
+    spread = 1.4826 * median([abs(gap - middle) for gap in gaps]) or LEAST
+    for doubt, gap in zip(doubts, gaps, strict=False):
+        if (far := abs(gap - middle) / spread) > FAR:
+            gold, answer = f"{doubt.example.score:g}", f"{doubt.prediction['value']:.4g}"
+            yield replace(doubt, what="far-off value", gold=gold, answer=answer, score=far)
 
 
-def _texts(answered: Iterable[tuple[int, Example, Answer]], labels: LabelSet) -> Iterator[Doubt]:
+def _texts(answered: Answered, labels: LabelSet) -> Iterator[Doubt]:
     """Yield the labels of texts that answers at least as sure as is usual dispute, by confident learning (Northcutt et al. 2021): usual is
     the mean probability of a class where it is the gold label, so one that the model never gets right does not fill the list.
     """
@@ -128,24 +126,18 @@ class _Text(NamedTuple):
     told: NDArray[np.bool_]  # (W,): words without tokens have no probabilities
 
 
-@dataclass
 class _Words:
     """Collects how words are labelled and what a model says of them, then what is disputed."""
 
-    labels: LabelSet
-    types: dict[str, int] = field(default_factory=dict)  # entity types, O among them; of pos the tags
-    seen: Counter[tuple[View, int]] = field(default_factory=Counter)  # of a view of a word with a type
-    found: dict[int, int] = field(default_factory=dict)  # row -> spans that the model found
-    disputes: list[tuple[Doubt, list[Decision]]] = field(default_factory=list)
-    texts: list[_Text] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.is_pos = self.labels.kind == "pos"
-        self.scheme: Scheme = "none" if self.is_pos else scheme_of(self.labels.names)
-        self.rules = tag_rules(self.labels.names, self.scheme)
-        types = [name if self.is_pos or name == "O" else name[2:] for name in self.labels.names]
-        self.types = {name: number for number, name in enumerate(dict.fromkeys(types))}
-        self.type_of = np.array([self.types[name] for name in types])  # (K,)
+    def __init__(self, labels: LabelSet):
+        self.labels, self.is_pos = labels, labels.kind == "pos"
+        self.scheme: Scheme = "none" if self.is_pos else scheme_of(labels.names)
+        self.rules = tag_rules(labels.names, self.scheme)
+        types = [name if self.is_pos or name == "O" else name[2:] for name in labels.names]  # of entities, O among them; of pos the tags
+        self.num_types, self.type_of = len(set(types)), np.unique(types, return_inverse=True)[1]  # (K,)
+        self.seen = Counter[tuple[View, int]]()  # of a view of a word with a type
+        self.found = dict[int, int]()  # row -> spans that the model found
+        self.disputes, self.texts = list[tuple[Doubt, list[Decision]]](), list[_Text]()
 
     def add(self, whole: Doubt, answer: Answer) -> None:
         """Take in the words of an example."""
@@ -159,13 +151,25 @@ class _Words:
             if tag in ids:
                 self.seen.update((view, int(self.type_of[ids[tag]])) for view in known)
 
-    def dispute(self) -> None:
-        """Ask the forms of all words, and keep what gold labels and answers dispute."""
+    def doubts(self) -> Iterator[Doubt]:
+        """Ask the forms of all words too, and yield what is doubtful, the doubts of a stretch together."""
         tags = np.array([self.labels.ids.get(tag, -1) for text in self.texts for tag in text.gold], dtype=np.int64)
         told = cross_fitted([text.forms for text in self.texts], tags, len(self.labels.names))
         ends = np.cumsum([0, *(len(text.words) for text in self.texts)])
         for text, (first, end) in zip(self.texts, pairwise(ends), strict=True):
             self._dispute(text, text.logs + told[first:end])
+        counts: Views = defaultdict(lambda: np.zeros(self.num_types))
+        for (view, number), times in self.seen.items():
+            counts[view][number] += times
+        usual = sum((each for view, each in counts.items() if view[0] == "word"), np.zeros(self.num_types)) + LEAST
+        scored = [replace(doubt, score=self._score(decisions, counts, usual / usual.sum())) for doubt, decisions in self.disputes]
+        missing = sorted((doubt for doubt in scored if doubt.what == "missing span"), key=lambda doubt: (doubt.row, doubt.start))
+        for first, end, strength in _stretches(Counter(doubt.row for doubt in missing), self.found):
+            inside = tuple(doubt for doubt in missing if first <= doubt.row < end)
+            answer = f"{len(inside)} spans in {end - first} rows"
+            yield replace(inside[0], what="unlabelled stretch", gold="nothing", answer=answer, score=strength, members=inside)
+            scored = [doubt for doubt in scored if doubt.what != "missing span" or not first <= doubt.row < end]
+        yield from scored
 
     def _dispute(self, text: _Text, logs: NDArray[Any]) -> None:
         """Keep what is disputed in one text, by the logarithms (W, K) of both witnesses together."""
@@ -186,21 +190,6 @@ class _Words:
                 what, old, new = _dispute(text.forms[first:end], gold[first:end], best[first:end], is_pos=self.is_pos)
                 doubt = replace(whole, what=what, start=words[first][0], end=words[end - 1][1], gold=old, answer=new)
                 self.disputes.append((doubt, [(text.views[at], ids[gold[at]], logs[at].copy()) for at in some]))
-
-    def doubts(self) -> Iterator[Doubt]:
-        """Yield what is doubtful, those of a stretch together."""
-        counts: Views = defaultdict(lambda: np.zeros(len(self.types)))
-        for (view, number), times in self.seen.items():
-            counts[view][number] += times
-        usual = sum((each for view, each in counts.items() if view[0] == "word"), np.zeros(len(self.types))) + LEAST
-        scored = [replace(doubt, score=self._score(decisions, counts, usual / usual.sum())) for doubt, decisions in self.disputes]
-        missing = sorted((doubt for doubt in scored if doubt.what == "missing span"), key=lambda doubt: (doubt.row, doubt.start))
-        for first, end, strength in _stretches(Counter(doubt.row for doubt in missing), self.found):
-            inside = tuple(doubt for doubt in missing if first <= doubt.row < end)
-            answer = f"{len(inside)} spans in {end - first} rows"
-            yield replace(inside[0], what="unlabelled stretch", gold="nothing", answer=answer, score=strength, members=inside)
-            scored = [doubt for doubt in scored if doubt.what != "missing span" or not first <= doubt.row < end]
-        yield from scored
 
     def _score(self, decisions: Sequence[Decision], counts: Views, usual: Floats) -> float:
         """Return minus the mean logarithm of what the gold tags are believed by the model and by other uses of the words."""

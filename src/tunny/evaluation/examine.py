@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import count
+from itertools import count, product
 from math import isnan
 from typing import Any, NamedTuple
 
@@ -57,10 +57,10 @@ def outcomes(example: Example, answer: Answer, names: Sequence[str]) -> Iterator
         if example.spans is None:
             return
         if "tags" in prediction:
-            gold = {(span.start, span.end): span.label for span in example.spans}
+            gold = {(span.start, span.end): span for span in example.spans}
             for word, tag, sure in zip(words, prediction["tags"], answer.scores.tolist(), strict=True):
                 if word in gold:
-                    yield Outcome(Span(*word, gold[word]), Span(*word, tag), sure)
+                    yield Outcome(gold[word], gold[word]._replace(label=tag), sure)
             return
         scores = {(span["start"], span["end"]): span["score"] for span in prediction["spans"]}
         for one, other in pairs(example.spans, predicted_spans(prediction)):
@@ -85,11 +85,9 @@ class Examination:
     """Collects outcomes as they pass; what it keeps is bounded, but for two numbers an answer."""
 
     def __init__(self, names: Sequence[str], files: Sequence[str], forms: Collection[str] | None = None):
-        self._names = names
-        self._files = files
+        self._names, self._files = names, files
         self._forms = forms  # surface forms of the training data, lower case; None: not known
-        self.confusion: Counter[tuple[str, str]] = Counter()
-        self.errors: Counter[str] = Counter()
+        self.confusion, self.errors = Counter[tuple[str, str]](), Counter[str]()
         self._worst: list[tuple[float, int, dict[str, Any]]] = []
         self._number = count()
         self._values: dict[str, set[str]] = {}
@@ -107,8 +105,7 @@ class Examination:
         words = words_of(example)
         near = None if answer.near_cut is None else {words[at][0] for at in np.flatnonzero(answer.near_cut)}
         for outcome in outcomes(example, answer, self._names):
-            gold, predicted, sure = outcome
-            kind = outcome.kind
+            (gold, predicted, sure), kind = outcome, outcome.kind
             self.confusion[gold.label if gold else "", predicted.label if predicted else ""] += 1
             if predicted is not None:
                 self.scores.append(sure)
@@ -118,19 +115,18 @@ class Examination:
                 self.errors[kind] += 1
                 self._push(sure, example, kind, gold, predicted)
             for mark, whats in ((gold, ("gold",)), (predicted, ("predicted",))) if kind else ((gold, ("gold", "predicted", "right")),):
-                if mark is not None:
-                    for name, value in (*about, *self._of_mark(example, mark, near)):
-                        for what in whats:
-                            cells["slice", name, value, what] += 1
+                for one, what in product((*about, *self._of_mark(example, mark, near)), whats) if mark else ():
+                    cells["slice", *one, what] += 1
         if "value" in answer.prediction and example.score is not None:
-            for name, value in about:
-                cells["slice", name, value, "error"] += (answer.prediction["value"] - example.score) ** 2
-            self._far(example, answer)
+            found, wanted = float(answer.prediction["value"]), example.score
+            for one in about:
+                cells["slice", *one, "error"] += (found - wanted) ** 2
+            self.errors["distance"] += 1
+            self._push(abs(found - wanted), example, "distance", Span(WHOLE, WHOLE, f"{wanted:g}"), Span(WHOLE, WHOLE, f"{found:.3g}"))
         self.sizes.append(len(words))
         return cells
 
     def _slices(self, example: Example) -> Iterator[tuple[str, str]]:
-        """Yield the slices that an example is in."""
         size = len(words_of(example))
         yield "text length", _sized(size, SIZES["text"])
         if example.origin is not None and len(self._files) > 1 and 0 <= example.origin.file < len(self._files):
@@ -153,11 +149,6 @@ class Examination:
                 yield "surface form", "seen in training" if form.lower() in self._forms else "not seen in training"
             if near is not None:
                 yield "context of a long text", "cut nearby" if mark.start in near else "whole"
-
-    def _far(self, example: Example, answer: Answer) -> None:
-        value, gold = float(answer.prediction["value"]), float(example.score or 0.0)
-        self.errors["distance"] += 1
-        self._push(abs(value - gold), example, "distance", Span(WHOLE, WHOLE, f"{gold:g}"), Span(WHOLE, WHOLE, f"{value:.3g}"))
 
     def _push(self, sure: float, example: Example, kind: str, gold: Span | None, predicted: Span | None) -> None:
         entry = (sure, -next(self._number))
@@ -191,9 +182,7 @@ def _excerpt(example: Example, gold: Span | None, predicted: Span | None) -> dic
     placed = [mark for mark in (gold, predicted) if mark is not None and mark.start != WHOLE]
     low = max(0, min((mark.start for mark in placed), default=0) - AROUND)
     high = max((mark.end for mark in placed), default=2 * AROUND) + AROUND
-    shown: dict[str, Any] = {"text": example.text[low:high]}
-    if example.text_b is not None:
-        shown["text_b"] = example.text_b[:high]
+    shown: dict[str, Any] = {"text": example.text[low:high], **({} if example.text_b is None else {"text_b": example.text_b[:high]})}
     for name, mark in (("gold", gold), ("predicted", predicted)):
         place: Mapping[str, int] = {} if mark is None or mark.start == WHOLE else {"start": mark.start - low, "end": mark.end - low}
         shown[name] = None if mark is None else {"label": mark.label, **place}

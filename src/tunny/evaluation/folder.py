@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tunny.evaluation.examine import Examination
 from tunny.evaluation.layouts import WRITTEN, metaextractor_files
 from tunny.evaluation.plots import plots
 from tunny.evaluation.predict import Chunk
-from tunny.evaluation.report import beside_teacher, in_order, markdown, number
+from tunny.evaluation.report import PRF, beside_teacher, in_order, markdown, number
 from tunny.evaluation.score import Scores, score, slices
 from tunny.metrics import calibration as trust
 from tunny.metrics.calibration import Calibration, Tuned
@@ -115,8 +115,7 @@ def tune(model: Model, task: Task, chunks: Callable[[], Iterable[Chunk]], thresh
     seen = Examination(task.labels.names, [])
     score(model, task, chunks(), seen.look)
     found, right = np.array(seen.scores), np.frombuffer(bytes(seen.right), np.bool_)
-    calibration = trust.fit(found, right)
-    abstain = None
+    calibration, abstain = trust.fit(found, right), None
     if precision is not None:
         reached = trust.threshold_for(found if calibration == Calibration() else calibration.apply(found), right, precision)
         abstain = NEVER_SURE if reached is None else round(reached[0], 6)
@@ -130,7 +129,6 @@ def _gold(example: Example) -> dict[str, Any]:
 
 
 def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dict[str, Any]:
-    """Return the content of metrics.json."""
     spread, sums = scores.intervals(), scores.table.sums()
     content: dict[str, Any] = {
         "task": scores.task, "labels": list(task.labels.names), "model": about.model, "data": about.data, "examples": scores.examples, "metrics": in_order(scores.metrics),
@@ -144,7 +142,9 @@ def _content(scores: Scores, seen: Examination, task: Task, about: About) -> dic
             content["per_label"][label]["schemes"] = {scheme: _numbers(scheme_scores(sums, scheme, label)) for scheme in SCHEMES}
     content["slices"] = _slices(scores, spread)
     if seen.confusion:
-        content["confusion"] = _confusion(seen)
+        names = sorted({name for pair in seen.confusion for name in pair} - {""})
+        names += [""] * any("" in pair for pair in seen.confusion)  # nothing, last
+        content["confusion"] = {"names": names, "counts": [[seen.confusion[gold, predicted] for predicted in names] for gold in names]}
     if len(seen.scores):
         content |= _trust(seen, task, about.chose)
     if task.tuned.thresholds is not None:
@@ -167,10 +167,7 @@ def ceiling(audit: Audit) -> list[str]:
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: int(value) if float(value).is_integer() and name not in ("precision", "recall", "f1") else float(value)
-        for name, value in row.items()
-    }
+    return {name: float(value) if name in PRF or not float(value).is_integer() else int(value) for name, value in row.items()}
 
 
 def _slices(scores: Scores, spread: Mapping[tuple[str, ...], Any]) -> list[dict[str, Any]]:
@@ -178,48 +175,33 @@ def _slices(scores: Scores, spread: Mapping[tuple[str, ...], Any]) -> list[dict[
     found: dict[str, list[dict[str, Any]]] = {}
     for (name, value), row in slices(scores.table.sums()).items():
         counts: dict[str, Any] = {what: int(row[what]) for what in ("examples", "gold", "predicted", "right") if what in row}
-        interval = spread.get(("slices", name, value))
-        found.setdefault(name, []).append({"value": value, "score": _known(row["score"]), "interval": interval, "examples": None, **counts})
+        known = {"score": float(row["score"]) if np.isfinite(row["score"]) else None, "interval": spread.get(("slices", name, value))}
+        found.setdefault(name, []).append({"value": value, **known, "examples": None, **counts})
     metric = "mse" if scores.task == "regress" else "accuracy" if scores.task in ("classify", "pos") else "f1"
-    return [
-        {"name": name, "metric": metric, "rows": sorted(rows, key=lambda row: _natural(str(row["value"])))}
-        for name, rows in found.items() if len(rows) > 1
-    ]  # fmt: skip
 
+    def natural(row: Mapping[str, Any]) -> tuple[bool, int, str]:
+        """Return a key that sorts sizes by number, and `more than` behind them."""
+        value = str(row["value"])
+        return value.startswith("more than"), next((int(part) for part in value.split() if part.isdigit()), 0), value
 
-def _known(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _natural(value: str) -> tuple[bool, int, str]:
-    """Return a key that sorts sizes by number, and `more than` behind them."""
-    numbers = [int(part) for part in value.split() if part.isdigit()]
-    return value.startswith("more than"), numbers[0] if numbers else 0, value
-
-
-def _confusion(seen: Examination) -> dict[str, Any]:
-    names = sorted({name for pair in seen.confusion for name in pair} - {""})
-    names += [""] * any("" in pair for pair in seen.confusion)  # nothing, last
-    return {"names": names, "counts": [[seen.confusion[gold, predicted] for predicted in names] for gold in names]}
+    return [{"name": name, "metric": metric, "rows": sorted(rows, key=natural)} for name, rows in found.items() if len(rows) > 1]
 
 
 def _trust(seen: Examination, task: Task, chose: bool) -> dict[str, Any]:
     """Return how far scores mean what they say, before and after calibration, and the thresholds of some precisions."""
     given, right, half = np.array(seen.scores), *(np.frombuffer(bytes(one), np.bool_) for one in (seen.right, seen.half))
-    fitted = task.tuned.calibration != Calibration()
-    before, after = task.tuned.calibration.undo(given), given
-    if fitted and task.labels.kind == "pos":  # whose predictions have no scores: these are as the model gave them
-        before, after = given, task.tuned.calibration.apply(given)
-    note = "no calibration: there was no validation data, or too little"
-    if fitted:
-        note = f"temperature {task.tuned.calibration.temperature:.3g}, shift {task.tuned.calibration.shift:.3g}, fitted on validation data"
-    if chose and fitted:
-        after = trust.cross_fitted(before, right, half)
-        note += "; as this is that data, shown cross-fitted: each half of its documents by the fit on the other"
+    used, note = task.tuned.calibration, "no calibration: there was no validation data, or too little"
+    before, after = used.undo(given), given
+    if used != Calibration():
+        if task.labels.kind == "pos":  # whose predictions have no scores: these are as the model gave them
+            before, after = given, used.apply(given)
+        note = f"temperature {used.temperature:.3g}, shift {used.shift:.3g}, fitted on validation data"
+        if chose:
+            after = trust.cross_fitted(before, right, half)
+            note += "; as this is that data, shown cross-fitted: each half of its documents by the fit on the other"
     sides = {"before": before, "after": after}
     plots = {name: {"ece": trust.ece(values, right), "bins": trust.reliability(values, right)} for name, values in sides.items()}
-    calibration = {"temperature": task.tuned.calibration.temperature, "shift": task.tuned.calibration.shift, "note": note, **plots}
-    found: dict[str, Any] = {"calibration": calibration, "thresholds": trust.wanted(after, right, PRECISIONS)}
+    found = {"calibration": {**asdict(used), "note": note, **plots}, "thresholds": trust.wanted(after, right, PRECISIONS)}
     if task.tuned.precision is not None:
         found["unsure"] = _unsure(task.tuned, after, right, half if chose else None)
     return found

@@ -71,7 +71,6 @@ def _weights(table: csr_array, tags: NDArray[np.int64], num_tags: int) -> Array:
 
 
 def _features(words: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the features of each word of a text."""
     low = ["", "", *(word.lower() for word in words), "", ""]
     cases = ["", "", *map(_case, words), "", ""]
     for at in range(2, len(words) + 2):

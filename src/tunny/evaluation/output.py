@@ -1,17 +1,17 @@
 """Predictions as files: jsonl, csv, conll, parquet, and tasks with predictions for a running Label Studio."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from tunny.data.audit import Audit
-from tunny.data.example import Example, Span
+from tunny.data.example import Example
 from tunny.data.write import check_format, dump, require_known, studio_task, write_examples, write_records
 from tunny.evaluation.doubts import Doubt
+from tunny.tasks.scoring import as_predicted
 
 FORMATS = ("jsonl", "csv", "conll", "parquet", "label-studio")
 Prediction = dict[str, Any]
@@ -37,10 +37,9 @@ def write_predictions(
     """
     check_format(form, kind, FORMATS)
     if form == "conll":
-        return write_examples(out, form, (_predicted(example, prediction) for example, prediction in answers), kind, audit)
+        return write_examples(out, form, starmap(as_predicted, answers), kind, audit)
     if form == "label-studio":
-        tasks = (_task(example, prediction, model_version, control, audit) for example, prediction in answers)
-        return write_records(out, "json", tasks, {})
+        return write_records(out, "json", (_task(*one, model_version, control, audit) for one in answers), {})
     rows: Iterator[Prediction] = (prediction for _, prediction in answers)
     if form == "parquet":
         rows = ({name: dump(value) if isinstance(value, list) else value for name, value in row.items()} for row in rows)
@@ -50,18 +49,8 @@ def write_predictions(
     return write_records(out, form, rows if first is None else chain([first], rows), types)
 
 
-def _predicted(example: Example, prediction: Prediction) -> Example:
-    """Return the example with what is predicted as its labels."""
-    if "tags" in prediction:
-        spans = [Span(start, end, tag) for (start, end), tag in zip(prediction["words"], prediction["tags"], strict=True)]
-    else:
-        spans = [Span(span["start"], span["end"], span["label"]) for span in prediction.get("spans", ())]
-    labels = [item["label"] for item in prediction.get("labels", ())] or [prediction[name] for name in ("label",) if name in prediction]
-    return replace(example, spans=tuple(spans), labels=tuple(labels), score=prediction.get("value"))
-
-
 def _task(example: Example, prediction: Prediction, model_version: str, control: str | None, audit: Audit) -> dict[str, Any]:
-    task = studio_task(_predicted(example, prediction), audit, control)
+    task = studio_task(as_predicted(example, prediction), audit, control)
     [annotation] = task.pop("annotations")
     scores = [item["score"] for item in (*prediction.get("spans", ()), *prediction.get("labels", ()), prediction) if "score" in item]
     whole = sum(scores) / len(scores) if scores else None

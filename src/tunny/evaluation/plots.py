@@ -13,10 +13,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def plots(content: Mapping[str, Any]) -> dict[str, str]:
     """Return the plots that the content of `report.html` allows, by the names of their files."""
-    files = {}
-    for name, plot, arguments in _drawn(content):
-        files[_NOT_IN_NAMES.sub("-", name) + ".svg"] = drawn(plot, arguments)
-    return files
+    return {_NOT_IN_NAMES.sub("-", name) + ".svg": drawn(plot, arguments) for name, plot, arguments in _drawn(content)}
 
 
 def drawn(plot: str, arguments: Sequence[Any]) -> str:

@@ -10,25 +10,24 @@ ORDER = (
     "f1", "precision", "recall", "macro_f1", "weighted_f1", "samples_f1", "accuracy", "matthews", "roc_auc", "average_precision",
     "pearson", "spearman", "token_f1", "token_accuracy", "mse", "loss",
 )  # fmt: skip
+PRF, COUNTED = ("precision", "recall", "f1"), ("correct", "incorrect", "partial", "missed", "spurious")
 
 
 def markdown(content: Mapping[str, Any]) -> str:
     """Return the report as Markdown."""
-    by_label = [
-        [label, *(number(row[name]) for name in ("precision", "recall", "f1")), between(row["interval"]), row["support"]]
-        for label, row in content["per_label"].items()
-    ]
-    scores = [(name, value, between(content["intervals"].get(name))) for name, value in ranked(content["metrics"])]
-    counted = ("correct", "incorrect", "partial", "missed", "spurious")
-    rows = {
-        "scheme_rows": [
-            [scheme, *(row[name] for name in counted), *(number(row[name]) for name in ("precision", "recall", "f1"))]
-            for scheme, row in content.get("schemes", {}).items()
-        ],
-        "threshold_rows": [[number(row[name]) for name in ("precision", "threshold", "coverage")] for row in content.get("thresholds", ())],
-    }
-    rows["beside"] = beside_teacher(content)
-    return render("report.md", {**content, **rows, "scores": scores, "by_label": by_label, "number": number})
+
+    def cells(row: Mapping[str, Any], *names: str) -> list[str]:
+        return [number(row[name]) for name in names]
+
+    found, schemes = content["per_label"].items(), content.get("schemes", {}).items()
+    scores = [(name, number(value), between(content["intervals"].get(name))) for name, value in in_order(content["metrics"]).items()]
+    by_label = [[label, *cells(row, *PRF), between(row["interval"]), row["support"]] for label, row in found]
+    scheme_rows = [[scheme, *(row[name] for name in COUNTED), *cells(row, *PRF)] for scheme, row in schemes]
+    threshold_rows = [cells(row, "precision", "threshold", "coverage") for row in content.get("thresholds", ())]
+    return render("report.md", {
+        **content, "scores": scores, "by_label": by_label, "scheme_rows": scheme_rows, "threshold_rows": threshold_rows,
+        "beside": beside_teacher(content), "number": number,
+    })  # fmt: skip
 
 
 def beside_teacher(content: Mapping[str, Any]) -> list[list[str]]:
@@ -43,11 +42,6 @@ def beside_teacher(content: Mapping[str, Any]) -> list[list[str]]:
         teacher, student = found[name]["teacher"], found[name]["student"]
         rows.append([name.replace("_", " "), f"{teacher:,.0f}", "", f"{student:,.0f}", f"{student / teacher:.2f} times"])
     return rows
-
-
-def ranked(metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    """Return the metrics with their values as they are shown, those that say most first."""
-    return [(name, number(value)) for name, value in in_order(metrics).items()]
 
 
 def in_order(metrics: Mapping[str, float | None]) -> dict[str, float | None]:

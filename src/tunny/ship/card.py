@@ -6,8 +6,8 @@ What comes from the data stands as code, on one line and cut, so that nothing of
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from pprint import pformat
+from textwrap import indent
 from typing import Any
 
 from tunny.core.page import render
@@ -67,7 +67,7 @@ def model_card(labels: LabelSet, about: About) -> str:
         "split_rows": [[name, ", ".join(map(code, about.files.get(name, ())[:3])), count] for name, count in about.examples.items()],
         "score_rows": _scores(about.evaluations), "label_rows": _by_label(names, about, decisive),
         "few": ", ".join(f"{code(name)} ({about.counts.get(name, 0)})" for name in names[:LISTED] if about.counts.get(name, 0) < FEW),
-        "settings": dump_yaml(about.settings), "use": None if about.use is None else _use(*about.use),
+        "settings": dump_yaml(about.settings), "use": about.use and (repr(about.use[0]), _commented(about.use[1])),
     }  # fmt: skip
     return render("card.md", shown)
 
@@ -107,14 +107,12 @@ def _head(kind: str, about: About, decisive: str | None) -> dict[str, Any]:
 
 
 def _scores(evaluations: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return every metric with its values on all splits that were scored."""
+    def cell(one: Mapping[str, Any], name: str) -> str:
+        interval = one["intervals"].get(name)
+        return number(one["metrics"].get(name)) + (f" ({between(interval)})" if interval else "")
+
     names = in_order({name: None for one in evaluations.values() for name in one["metrics"]})
-    every = evaluations.values()
-    return [[name, *(_with_interval(one["metrics"].get(name), one["intervals"].get(name)) for one in every)] for name in names]
-
-
-def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    return number(value) + (f" ({between(interval)})" if interval else "")
+    return [[name, *(cell(one, name) for one in evaluations.values())] for name in names]
 
 
 def _by_label(names: Sequence[str], about: About, decisive: str | None) -> list[list[Any]]:
@@ -127,11 +125,5 @@ def _by_label(names: Sequence[str], about: About, decisive: str | None) -> list[
     return rows
 
 
-def _use(text: Any, answer: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the text and the answer as Python has them, the answer as a comment."""
-    return repr(text), re.sub("^", "# ", pformat([dict(answer)], width=110, compact=True, sort_dicts=False), flags=re.MULTILINE)
-
-
-def plain_name(file: str) -> str:
-    """Return the name by which a card knows a data file: no folder of a machine stands on it."""
-    return file if file.startswith(HUB) else Path(file).name
+def _commented(answer: Mapping[str, Any]) -> str:
+    return indent(pformat([dict(answer)], width=110, compact=True, sort_dicts=False), "# ")

@@ -191,8 +191,7 @@ def packages() -> tuple[Any, Any]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's advice to its developers from the user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         logging.disable(logging.WARNING)
         try:
             yield

@@ -93,8 +93,7 @@ def read_facts(folder: str, wanted: TaskSettings | None = None) -> tuple[ModelFa
             if type(wanted) is not type(task):
                 raise ModelError(f"{folder}: is a model for {task.kind}; it cannot serve --task {wanted.kind}")
             task, labels = wanted, LabelSet(wanted.kind, labels.names)
-        limit = loaded.padding.positions or EncodeSettings().max_tokens
-        limit = min(limit, EncodeSettings().max_tokens)
+        limit = min(loaded.padding.positions or EncodeSettings().max_tokens, EncodeSettings().max_tokens)
         encode = EncodeSettings(max_tokens=limit, stride=min(64, limit // 4))
         return ModelFacts(task, labels, encode, DataSettings(), "auto", loaded.padding), loaded.tokenizer.backend_tokenizer
     try:

@@ -1,6 +1,6 @@
 """Writing the model folder of a run, and gathering what its card says: its data, its scores, and an answer of the model itself."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +12,12 @@ from tunny.core.files import new_folder, write_text
 from tunny.core.hub import NAME
 from tunny.data.audit import Audit
 from tunny.data.example import Example
+from tunny.data.find import HUB
 from tunny.data.prepare import Dataset
 from tunny.data.settings import LEARNT
 from tunny.data.survey import examples_of
 from tunny.engine.compute import TorchModel
-from tunny.ship.card import LONGEST, About, model_card, plain_name
+from tunny.ship.card import LONGEST, About, model_card
 from tunny.ship.folder import write_facts
 from tunny.ship.predictor import Predictor, Text
 from tunny.tasks.model import EMBEDDED_HUB_ID, Loaded
@@ -42,15 +43,14 @@ def gather(
     settings: Mapping[str, Any], with_examples: bool,
 ) -> About:  # fmt: skip
     """Return what the card of a run says; texts of the data only `with_examples`."""
-    train = dataset.splits["train"]
-    text = _text_of(dataset, with_examples)
+    train, text = dataset.splits["train"], _text_of(dataset, with_examples)
     local = Path(base_model).expanduser().is_dir()
     on_hub = NAME.fullmatch(EMBEDDED_HUB_ID if base_model == "embedded" else base_model)
     base = Path(base_model).name if local or on_hub is None else on_hub["repo"]
     return About(
         name, base, not local, predictor.facts.encode,
         {split.name: len(split.examples) for split in dataset.splits.values()},
-        {split.name: [plain_name(file) for file in split.files] for split in dataset.splits.values()},
+        {split.name: [file if file.startswith(HUB) else Path(file).name for file in split.files] for split in dataset.splits.values()},
         _happened(dataset), train.label_counts, examples_of(train, LONGEST) if with_examples else {}, evaluations, settings,
         settings.get("data", {}).get("language"), predictor.facts.tuned,
         (text, predictor.predict([text])[0]),
@@ -78,16 +78,9 @@ def _text_of(dataset: Dataset, with_examples: bool) -> Text:
     chosen = next((example for example in short if example.spans or example.labels), next(iter(short or found), None))
     if chosen is None:
         return FIXED if paired else FIXED[0]
-    texts = [_beginning(text) for text in _texts(chosen)]
+    texts = [text if len(text) <= LONGEST else text[: LONGEST + 1].rpartition(" ")[0] or text[:LONGEST] for text in _texts(chosen)]
     return (texts[0], texts[1]) if len(texts) == 2 else texts[0]
 
 
-def _texts(example: Example) -> Iterator[str]:
-    yield example.text
-    if example.text_b is not None:
-        yield example.text_b
-
-
-def _beginning(text: str) -> str:
-    """Return a text as long as may be, cut between words where there are any."""
-    return text if len(text) <= LONGEST else text[: LONGEST + 1].rpartition(" ")[0] or text[:LONGEST]
+def _texts(example: Example) -> list[str]:
+    return [text for text in (example.text, example.text_b) if text is not None]

@@ -94,7 +94,6 @@ def trim(
 
 
 def _kept(loaded: Loaded, encoder: Encoder, examples: Callable[[], Iterable[Example]]) -> set[int]:
-    """Return the ids of the tokens that stay."""
     tokenizer: Tokenizer = loaded.tokenizer.backend_tokenizer
     spec: Spec = json.loads(tokenizer.to_str())
     model, vocabulary = spec["model"], tokenizer.get_vocab()

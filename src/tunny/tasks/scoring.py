@@ -7,6 +7,7 @@ Metrics take sums over any documents, or many such sums at once, and are nan whe
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -205,8 +206,16 @@ def scorer_of(labels: LabelSet) -> TokenScorer | ClassScorer | LabelsScorer | Va
 
 
 def predicted_spans(prediction: Prediction) -> list[Span]:
-    """Return the spans of a prediction."""
-    return [Span(span["start"], span["end"], span["label"]) for span in prediction["spans"]]
+    """Return the spans of a prediction, of tags a span for each word."""
+    if "tags" in prediction:
+        return [Span(start, end, tag) for (start, end), tag in zip(prediction["words"], prediction["tags"], strict=True)]
+    return [Span(span["start"], span["end"], span["label"]) for span in prediction.get("spans", ())]
+
+
+def as_predicted(example: Example, prediction: Prediction) -> Example:
+    """Return the example with what is predicted as its labels."""
+    labels = [item["label"] for item in prediction.get("labels", ())] or [prediction[name] for name in ("label",) if name in prediction]
+    return replace(example, spans=tuple(predicted_spans(prediction)), labels=tuple(labels), score=prediction.get("value"))
 
 
 def _by_name(counts: Mapping[str, Sequence[Floats]]) -> dict[str, Metrics]:

@@ -202,8 +202,7 @@ class MLflow(Tracker):
         """Send the model folder as a model of MLflow, which opens it with `tunny.load`; register it where a name is given."""
         from mlflow.exceptions import MlflowException
 
-        run, title = self._state["run"], self._settings.register_as
-        weights = self._settings.weights
+        run, title, weights = self._state["run"], self._settings.register_as, self._settings.weights
         if weights is None:
             weights = os.environ.get("HF_MLFLOW_LOG_ARTIFACTS", "").lower() in ("1", "true")
         if "model" in self._state["files"] or not (weights or title):

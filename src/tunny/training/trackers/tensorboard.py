@@ -92,9 +92,8 @@ def _figures(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
     if rows := content["per_label"]:
         axes = canvas(7, 1 + 0.3 * len(rows), xlim=(0, 1), xlabel="f1, with 95 % intervals")
-        f1, ends = (
-            np.array(some) for some in zip(*((row["f1"], row["interval"] or [row["f1"]] * 2) for row in rows.values()), strict=True)
-        )
+        f1 = np.array([row["f1"] for row in rows.values()])
+        ends = np.array([row["interval"] or [row["f1"]] * 2 for row in rows.values()])
         axes.barh(list(rows), f1, xerr=np.maximum((f1 - ends[:, 0], ends[:, 1] - f1), 0))
         axes.invert_yaxis()
         yield "labels", axes.figure

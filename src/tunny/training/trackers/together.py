@@ -25,7 +25,7 @@ from tunny.training.trackers.tensorboard import TensorBoard
 
 WAITING = 10_000  # calls that a tracker may be behind; more are counted, not made
 HURRY_SECONDS = 5.0  # to close a tracker of a run that was stopped
-SERVERS = {"mlflow": "mlflow", "azureml": "azureml.mlflow"}  # trackers that are MLflow servers, and the package that each needs
+PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "azureml": "azureml.mlflow"}  # that trackers need; the last two are servers
 
 
 class Guard:
@@ -139,11 +139,7 @@ class Trackers:
 
 def make_trackers(settings: TrackSettings, folder: Path, name: str) -> Trackers:
     """Return the trackers asked for; raise ConfigError where a package is missing or a tracker of one's own cannot be made."""
-    found: dict[str, Tracker] = {}
-    if settings.tensorboard is not None:
-        _require("tensorboard", "tensorboard")
-        found["tensorboard"] = TensorBoard(folder / "tensorboard", settings.tensorboard)
-    found |= _servers(settings, folder, name)
+    found = dict(_ours(settings, folder, name))
     found |= {
         own: made(own, Tracker, options, f"track.{own}") for own, options in (settings.model_extra or {}).items() if options is not None
     }
@@ -152,20 +148,18 @@ def make_trackers(settings: TrackSettings, folder: Path, name: str) -> Trackers:
 
 def catch_up(settings: TrackSettings, folder: Path, name: str) -> None:
     """Send what a finished run could not send to a server."""
-    for server in _servers(settings, folder, name).values():
-        server.catch_up()
+    for _, tracker in _ours(settings.model_copy(update={"tensorboard": None}), folder, name):
+        if isinstance(tracker, MLflow):
+            tracker.catch_up()
 
 
-def _servers(settings: TrackSettings, folder: Path, name: str) -> dict[str, MLflow]:
-    asked = {server: options for server in SERVERS if (options := getattr(settings, server)) is not None}
-    for server in asked:
-        _require(server, SERVERS[server])
-    return {server: MLflow(server, options, folder, name) for server, options in asked.items()}
-
-
-def _require(tracker: str, module: str) -> None:
-    there = False
-    with contextlib.suppress(ModuleNotFoundError):  # of the package around it
-        there = importlib.util.find_spec(module) is not None
-    if not there:
-        raise ConfigError(f"track.{tracker}: {module} is not installed. Run: pip install 'tunny[{tracker}]'")
+def _ours(settings: TrackSettings, folder: Path, name: str) -> Iterator[tuple[str, Tracker]]:
+    for own, module in PACKAGES.items():
+        if (options := getattr(settings, own)) is None:
+            continue
+        there = False
+        with contextlib.suppress(ModuleNotFoundError):  # of the package around it
+            there = importlib.util.find_spec(module) is not None
+        if not there:
+            raise ConfigError(f"track.{own}: {module} is not installed. Run: pip install 'tunny[{own}]'")
+        yield own, TensorBoard(folder / own, options) if own == "tensorboard" else MLflow(own, options, folder, name)
