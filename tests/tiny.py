@@ -1,5 +1,6 @@
 """Small real models of every family and small real tokenizers of every kind, trained here in a moment."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -16,35 +17,40 @@ SENTENCES = [
     "Wind from the north-west, force 6, rough seas, good visibility.",
     "Herring, cod and haddock were sold at the auction in Peterhead.",
 ]
+VOCABULARIES = json.loads(Path(__file__).with_name("tiny_vocabularies.json").read_text("utf-8"))
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 FAMILIES = ("bert", "distilbert", "roberta", "xlm-roberta", "deberta-v2", "electra", "albert", "mpnet", "modernbert")
 TOKENIZERS = ("wordpiece-uncased", "wordpiece-cased", "byte-bpe", "byte-bpe-prefix", "unigram")
 
 
 def make_tokenizer(kind: str, vocab_size: int = 400) -> transformers.PreTrainedTokenizerFast:
-    """Train a tokenizer of a kind on SENTENCES and give it BERT's or RoBERTa's special tokens."""
+    """Return a tokenizer of a kind, trained on SENTENCES, with BERT's or RoBERTa's special tokens.
+
+    Only BPE is trained here: what the other trainers find differs from process to process, so their vocabularies are kept in a file.
+    """
     special = list(SPECIAL.values())
     if kind.startswith("wordpiece"):
-        raw = Tokenizer(models.WordPiece(unk_token=SPECIAL["unk"]))
+        raw = Tokenizer(
+            models.WordPiece(vocab={token: number for number, token in enumerate(VOCABULARIES[kind])}, unk_token=SPECIAL["unk"])
+        )
         raw.normalizer = normalizers.BertNormalizer(lowercase=kind.endswith("uncased"))
         raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         raw.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False)
     elif kind.startswith("byte-bpe"):
         raw = Tokenizer(models.BPE())
         raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=kind.endswith("prefix"), trim_offsets=True)
         raw.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        raw.train_from_iterator(SENTENCES * 4, trainer)
     elif kind == "unigram":
-        raw = Tokenizer(models.Unigram())
+        raw = Tokenizer(models.Unigram([(token, score) for token, score in VOCABULARIES[kind]], special.index(SPECIAL["unk"])))
         raw.normalizer = normalizers.NFKC()
         raw.pre_tokenizer = pre_tokenizers.Metaspace()
         raw.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(vocab_size=vocab_size, special_tokens=special, unk_token=SPECIAL["unk"], show_progress=False)
     else:
         raise ValueError(kind)
-    raw.train_from_iterator(SENTENCES * 4, trainer)
+    raw.add_special_tokens(special)
     cls, sep = SPECIAL["cls"], SPECIAL["sep"]
     types = 0 if kind.startswith("byte") or kind == "unigram" else 1
     raw.post_processor = processors.TemplateProcessing(
