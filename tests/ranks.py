@@ -28,3 +28,5 @@ def _rank(rank, size, port, folder, work, arguments):
         "MASTER_PORT": str(port),
     }
     Path(folder, str(rank)).write_bytes(pickle.dumps(work(*arguments)))
+    if torch.distributed.is_initialized():  # what a started program does at its end; else threads of the group may abort the process
+        torch.distributed.destroy_process_group()
