@@ -272,7 +272,10 @@ def test_a_script_without_a_guard_is_told_of_it(script):
 def test_an_interrupt_ends_all_workers(script, tmp_path):
     started = tmp_path / "started"
     started.mkdir()
-    process = subprocess.Popen([sys.executable, script, started], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which those who start tests in the background ignore, and children too
+    process = subprocess.Popen(
+        [sys.executable, script, started], stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heard
+    )  # fmt: skip
     while len(workers := list(started.iterdir())) < 2:
         assert process.poll() is None
         time.sleep(0.05)
