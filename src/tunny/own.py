@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -38,6 +38,7 @@ from tunny.engine.compute import Compute
 from tunny.engine.precision import Precision, choose_precision
 from tunny.evaluation.report import in_order, number
 from tunny.ship.folder import MANIFEST
+from tunny.tasks.lessons import moved
 from tunny.tasks.own import Task, TaskLesson, calling, check_sum, make_own, one_each, reading, settings_of
 from tunny.training.checkpoint import Checkpoints, needed_bytes
 from tunny.training.folder import used_bytes
@@ -59,12 +60,12 @@ class OwnTask:
 
     resolved: Resolved[Config]
     task: Task
-    files: dict[str, list[str]]  # of each part
+    files: dict[str, dict[str, str]]  # of each part, with their digests
     rows: dict[str, Any]  # of each part: a sequence, or a Stream
 
     def data(self) -> dict[str, str]:
         """Return a digest of each part of the data that is learnt from or chooses the best model."""
-        return {part: digest_bytes(str(len(self.rows[part])), *map(_digest, paths)) for part, paths in self.files.items() if part != "test"}
+        return {part: digest_bytes(str(len(self.rows[part])), *files.values()) for part, files in self.files.items() if part != "test"}
 
     def deciding(self) -> tuple[str, ...]:
         """Return nothing: what a class does is not known, only its name and settings."""
@@ -72,8 +73,7 @@ class OwnTask:
 
     def manifest(self) -> dict[str, Any]:
         """Return what the run's manifest says of it."""
-        data = {part: {path: _digest(path) for path in paths} for part, paths in self.files.items()}
-        return {"model": self.resolved.settings.task.kind, "data": data, "labels": {}}
+        return {"model": self.resolved.settings.task.kind, "data": self.files, "labels": {}}
 
     def records(self) -> dict[str, Any]:
         """Return how many rows each part has."""
@@ -186,9 +186,8 @@ def prepare(resolved: Resolved[Config]) -> OwnTask:
     problems = []
     for section, fitting in FITTING.items():
         given, plain = getattr(config, section), Config.model_fields[section].default
-        for name in type(given).model_fields if given is not None else ():
-            if name not in fitting and (plain is None or getattr(given, name) != getattr(plain, name)):
-                problems.append(f"{section}.{name}: is for Tunny's own tasks; settings of {config.task.kind} stand under task")
+        names = [f"{section}.{name}" for name in _changed(given, plain) if name not in fitting]
+        problems += [f"{name}: is for Tunny's own tasks; settings of {config.task.kind} stand under task" for name in names]
     for name, off in (("gradient_checkpointing", config.engine.gradient_checkpointing), ("push", config.checkpoint.push)):
         if off:
             problems.append(f"{'checkpoint' if name == 'push' else 'engine'}.{name}: not for a task of your own. Leave it out.")
@@ -209,7 +208,8 @@ def prepare(resolved: Resolved[Config]) -> OwnTask:
         if not len(rows[part]):
             raise DataError(f"{part}: no rows in {', '.join(paths)}")
         say(f"{part}: {len(rows[part]):,} rows of {len(paths)} file{'s' * (len(paths) != 1)}")
-    return OwnTask(resolved, task, files, rows)
+    digests = {part: {path: _digest(path) for path in paths} for part, paths in files.items()}
+    return OwnTask(resolved, task, digests, rows)
 
 
 def predicted(
@@ -220,9 +220,9 @@ def predicted(
     backend, lesson, waiting = backend or SingleProcess(compute.device), TaskLesson(task), iter(rows)
 
     def answer(some: list[Any]) -> list[Any]:
-        batch = lesson.batch(some).to(compute.device)
+        batch = moved(lesson.made(some), compute.device)
         with torch.inference_mode(), compute.of(()), calling(task, "predict_step"):
-            return one_each(task, "predict_step", task.predict_step(model, batch.made), len(some))
+            return one_each(task, "predict_step", task.predict_step(model, batch), len(some))
 
     model.eval()
     while chunk := list(islice(waiting, POOL * size)):
@@ -281,9 +281,7 @@ def _finished(folder: str, given: FileSettings) -> tuple[Task, nn.Module, Comput
     if given.task is None or given.task.kind != kind:
         named = "no task is named" if given.task is None else f"--task is {given.task.kind}"
         raise ModelError(f"{folder}: is a model of the task {kind}, whose code would run, and {named}. Give --task {kind}")
-    plain = DataSettings()
-    columns = [name for name in DataSettings.model_fields if name not in ("train", "validation", "test")]
-    if ignored := [f"data.{name}" for name in columns if getattr(given.data, name) != getattr(plain, name)]:
+    if ignored := [f"data.{name}" for name in _changed(given.data, DataSettings()) if name not in ("train", "validation", "test")]:
         raise ConfigError(f"{', '.join(ignored)}: for Tunny's own tasks; settings of {kind} stand under task")
     changed = given.task.model_dump(mode="json", exclude_unset=True)
     try:
@@ -300,6 +298,12 @@ def _finished(folder: str, given: FileSettings) -> tuple[Task, nn.Module, Comput
     except (RuntimeError, OSError) as error:
         raise ModelError(f"{folder}: its weights do not fit the model of {kind}: {str(error).splitlines()[-1].strip()}") from error
     return task, module, Compute(backend.device, precision)
+
+
+def _changed(given: BaseModel | None, plain: BaseModel | None) -> list[str]:
+    """Return the names of the settings of a section that are not as they are where nothing is given; of one that is absent none."""
+    names = type(given).model_fields if given is not None else ()
+    return [name for name in names if plain is None or getattr(given, name) != getattr(plain, name)]
 
 
 def _paths(patterns: list[str]) -> list[str]:

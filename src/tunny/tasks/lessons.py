@@ -124,9 +124,17 @@ def tensors(windows: Sequence[Window], padding: Padding) -> tuple[dict[str, Tens
     return {name: torch.from_numpy(values) for name, values in inputs.items()}, lengths
 
 
-def moved(inputs: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Return the inputs of a model on a device."""
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
+def moved(value: Any, device: torch.device) -> Any:
+    """Return a value with the tensors in it on a device: those in mappings, sequences, and whatever has a `to`."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if hasattr(value, "to"):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: moved(item, device) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(moved(item, device) for item in value))
+    return type(value)(moved(item, device) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 def class_weights(wanted: dict[str, float] | str | None, labels: LabelSet, counts: Counter[int]) -> Tensor | None:

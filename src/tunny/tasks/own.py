@@ -25,6 +25,7 @@ from tunny.core.named import made, named
 from tunny.data.stream import Stream
 from tunny.engine.backend import is_out_of_memory
 from tunny.engine.group import is_left_alone
+from tunny.tasks.lessons import moved
 
 
 class Task(ABC):
@@ -135,28 +136,13 @@ class OwnBatch:
     made: Any
     num_rows: int
     num_targets: float
-    lengths: tuple[int, ...]  # of each row, as the task says
-    num_slots: int = 0  # padding is the task's affair
-
-    @property
-    def num_tokens(self) -> int:
-        """What the task's lengths sum up to."""
-        return sum(self.lengths)
+    num_tokens: ClassVar = 0  # what tokens are, and their padding, is the task's affair
+    num_slots: ClassVar = 0
+    lengths: ClassVar = ()
 
     def to(self, device: torch.device) -> "OwnBatch":
         """Return the batch on a device."""
         return replace(self, made=moved(self.made, device))
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """Return a value with the tensors in it on a device: those in mappings, sequences, and whatever has a `to`."""
-    if hasattr(value, "to"):
-        return value.to(device)
-    if isinstance(value, Mapping):
-        return {key: moved(item, device) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(moved(item, device) for item in value))
-    return type(value)(moved(item, device) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 class TaskLesson:
@@ -167,15 +153,18 @@ class TaskLesson:
 
     def batch(self, rows: Sequence[Any]) -> OwnBatch:
         """Collate rows and count their targets."""
-        with calling(self.task, "batch"):
-            made = self.task.batch(rows)
+        made = self.made(rows)
         with calling(self.task, "num_targets"):
             targets = self.task.num_targets(made)
             targets = float(len(rows) if targets is None else targets)
         if not (math.isfinite(targets) and targets >= 0):
             raise TaskFailed(f"{type(self.task).__name__}.num_targets: expected a number of at least 0, found {targets}")
-        with calling(self.task, "length"):
-            return OwnBatch(made, len(rows), targets, tuple(int(self.task.length(row)) for row in rows))
+        return OwnBatch(made, len(rows), targets)
+
+    def made(self, rows: Sequence[Any]) -> Any:
+        """Collate rows as the task does."""
+        with calling(self.task, "batch"):
+            return self.task.batch(rows)
 
     def train_step(self, model: nn.Module, batch: OwnBatch) -> Tensor | tuple[Tensor, Sequence[Any]]:
         """Return the loss sum, with the outputs where the task gives some."""
