@@ -21,7 +21,7 @@ from tunny.core.signals import watch_signals
 from tunny.data.audit import Audit
 from tunny.data.check import check as find_everything
 from tunny.data.check import lines
-from tunny.data.encode import Encoder, check_window
+from tunny.data.encode import Encoder
 from tunny.data.example import Example, Origin
 from tunny.data.find import HUB, find_files, require_other_file, split_files
 from tunny.data.labels import given_names
@@ -213,7 +213,7 @@ def _tokenizer(given: FileSettings | Resolved[Config], predictor: Any) -> tuple[
     """Return the tokenizer that a training would use and its encoder, for files alone the encoder of a model that is given; where
     they are not to be had, None and the reason, said.
     """
-    from tunny.tasks.model import load_tokenizer
+    from tunny.tasks.model import encoder_of, load_tokenizer
     from tunny.tasks.settings import ModelSettings
 
     settings = given.settings if isinstance(given, Resolved) else None
@@ -221,9 +221,7 @@ def _tokenizer(given: FileSettings | Resolved[Config], predictor: Any) -> tuple[
         return None, predictor.encoder, ""
     try:
         loaded = load_tokenizer(settings.model if settings else ModelSettings(), weights=False)
-        encode = settings.encode if settings else EncodeSettings()
-        check_window(encode.max_tokens, loaded.padding.positions)
-        return loaded, Encoder(loaded.tokenizer.backend_tokenizer, encode), ""
+        return loaded, encoder_of(loaded, settings.encode if settings else EncodeSettings()), ""
     except ModelError as error:
         say(f"lengths are given in words, not tokens: {error}")
         return None, None, str(error)

@@ -19,7 +19,6 @@ from tunny.core.errors import DataError, did_you_mean
 from tunny.core.files import TEMPORARY
 from tunny.core.settings import Resolved
 from tunny.core.signals import StopRequest
-from tunny.data.encode import Encoder, check_window
 from tunny.data.example import Example
 from tunny.data.prepare import Dataset, Split, cache_folder, encode_splits, part_of, require_labels
 from tunny.data.rows import Rows
@@ -32,7 +31,7 @@ from tunny.evaluation.doubts import WHATS, Doubt, rank
 from tunny.evaluation.predict import encoded_chunks, predict
 from tunny.ship.predictor import Predictor
 from tunny.tasks.base import Answer
-from tunny.tasks.model import load_tokenizer, make_task
+from tunny.tasks.model import encoder_of, load_tokenizer, make_task
 from tunny.texts import Texts
 from tunny.training.checkpoint import Checkpoints
 from tunny.training.loop import fit
@@ -72,8 +71,7 @@ def fold_answers(resolved: Resolved[Config], dataset: Dataset, folds: int) -> It
         raise DataError(f"--folds {folds}: expected at least as many documents, found {len(documents.numbers)}")
     fold_of = deal(documents, [1 / folds] * folds, config.seed)[np.array(documents.of_example, dtype=np.int64)]
     loaded = load_tokenizer(config.model)
-    check_window(config.encode.max_tokens, loaded.padding.positions)
-    encoder = Encoder(loaded.tokenizer.backend_tokenizer, config.encode)
+    encoder = encoder_of(loaded, config.encode)
     for fold in range(folds):
         inside = fold_of == fold
         say(f"fold {fold + 1} of {folds}: a model learns from {(~inside).sum():,} examples and answers the {inside.sum():,} others")

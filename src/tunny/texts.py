@@ -17,7 +17,7 @@ from tunny.core.files import dump_json, read_json, require_free_space
 from tunny.core.settings import Resolved
 from tunny.core.signals import StopRequest
 from tunny.core.version import versions
-from tunny.data.encode import Encoder, check_window
+from tunny.data.encode import Encoder
 from tunny.data.labels import given_names
 from tunny.data.plan import Budget, Shuffled
 from tunny.data.prepare import Dataset, encode_splits, read_splits, require_labels
@@ -41,7 +41,7 @@ from tunny.ship.teacher import Teacher, check_teacher, load_teacher
 from tunny.tasks.base import Task
 from tunny.tasks.layers import depth_of
 from tunny.tasks.lessons import Lesson, OwnLesson
-from tunny.tasks.model import Loaded, load_tokenizer, make_task
+from tunny.tasks.model import Loaded, encoder_of, load_tokenizer, make_task
 from tunny.tasks.sampling import label_counts, row_weights
 from tunny.tasks.student import finished_weights, load_finished_weights
 from tunny.tasks.weights import load_model
@@ -205,8 +205,7 @@ def prepare(resolved: Resolved[Config]) -> Texts:
     config = resolved.settings
     loaded = load_tokenizer(config.model)
     teacher = load_teacher(config.distill, config.engine, config.task, loaded) if config.distill else None
-    check_window(config.encode.max_tokens, loaded.padding.positions)
-    encoder = Encoder(loaded.tokenizer.backend_tokenizer, config.encode)
+    encoder = encoder_of(loaded, config.encode)
     if config.encode.prefix_space:
         loaded.tokenizer.add_prefix_space = True  # for those who load the model without Tunny
     dataset = read_splits(all_files(config), split_settings(config), config.task.kind, seed=config.seed, limit=config.evaluate.max_examples)

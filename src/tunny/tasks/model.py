@@ -14,9 +14,10 @@ from tunny.core import hub
 from tunny.core.console import say
 from tunny.core.errors import HubError, ModelError, did_you_mean
 from tunny.core.files import digest_file
+from tunny.data.encode import Encoder, check_window
 from tunny.data.inputs import Padding
 from tunny.data.labels import LabelSet
-from tunny.data.settings import Kind
+from tunny.data.settings import EncodeSettings, Kind
 from tunny.data.tags import scheme_of
 from tunny.tasks.sequence import SequenceTask
 from tunny.tasks.settings import ModelSettings, SequenceTaskSettings, TaskSettings, TokenTaskSettings
@@ -92,6 +93,12 @@ def load_tokenizer(settings: ModelSettings, *, weights: bool = True) -> Loaded:
     types = "token_type_ids" in tokenizer.model_input_names and getattr(config, "type_vocab_size", 0) > 1
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else getattr(config, "pad_token_id", None)
     return Loaded(tokenizer, config, Padding(0 if pad_id is None else int(pad_id), types, _positions(config)), source)
+
+
+def encoder_of(loaded: Loaded, settings: EncodeSettings) -> Encoder:
+    """Return what encodes texts for a model; raise an error where the windows are longer than the model takes."""
+    check_window(settings.max_tokens, loaded.padding.positions)
+    return Encoder(loaded.tokenizer.backend_tokenizer, settings)
 
 
 def make_task(settings: TaskSettings, labels: LabelSet, padding: Padding) -> TokenTask | SequenceTask:
