@@ -379,8 +379,9 @@ def test_half_of_a_surrogate_pair_in_meta_stays_what_it_is(tmp_path):
 
 def test_memory_does_not_grow_with_the_number_of_examples(tmp_path):
     def peak(number):
+        made = (Example(str(at), f"{at:05}" * 1000, labels=("a",)) for at in range(number))
         tracemalloc.start()
-        write_examples(tmp_path / "a", "csv", (Example(str(at), "x" * 500, labels=("a",)) for at in range(number)), "classify", Audit())
+        write_examples(tmp_path / "a", "csv", made, "classify", Audit())
         _, found = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return found
