@@ -62,6 +62,8 @@ class Corners(tunny.Task):
             found = found[:-1]
         if self.settings.wrong == "json":
             return [{one} for one in found]
+        if self.settings.wrong == "nan":
+            return [float("nan")] * len(found)
         return [{"id": name, "same": one} for name, one in zip(batch["ids"], found)]
 
     def optimizer(self, model):
@@ -75,6 +77,8 @@ class Corners(tunny.Task):
         assert [row["id"] for row, _ in pairs] == [one["id"] for _, one in pairs]
         if self.settings.wrong == "score_name":
             pairs = zip(rows, found)
+        if self.settings.wrong == "score_none":
+            return None
         if self.settings.wrong == "empty":
             return {} if len(pairs) == 2 else {"accuracy": 1.0}
         name = "other" if self.settings.wrong == "score" else "accuracy"

@@ -188,6 +188,8 @@ def test_outputs_reach_callbacks_in_the_order_of_the_rows_once_each_an_epoch(her
         ("rows", "Corners.rows: expected a sequence of rows or a tunny.Stream, found <generator"),
         ("elsewhere", "Corners.train_step: its loss does not depend on what learns in the model"),
         ("json", "Corners.predict_step: expected what JSON holds, found {"),
+        ("nan", "Corners.predict_step: expected what JSON holds, found nan"),
+        ("score_none", "Corners.score: expected scores by name, found None"),
         ("score_name", "Corners.score raised NameError: name 'found' is not defined"),
     ],
 )

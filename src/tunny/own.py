@@ -5,7 +5,7 @@ A model folder of one holds its weights and the name and settings of its class. 
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -236,7 +236,10 @@ def predicted(
 def scores_of(task: Task, rows: Iterable[Any], answers: list[Any]) -> dict[str, float | None]:
     """Return the task's scores; a value that is no number is None."""
     with calling(task, "score"):
-        found = {str(name): None if value is None else float(value) for name, value in task.score(rows, answers).items()}
+        scores = task.score(rows, answers)
+        if not isinstance(scores, Mapping):
+            raise TaskFailed(f"{type(task).__name__}.score: expected scores by name, found {scores!r}")
+        found = {str(name): None if value is None else float(value) for name, value in scores.items()}
     return {name: value if value is not None and np.isfinite(value) else None for name, value in found.items()}
 
 
@@ -328,6 +331,6 @@ def _length(task: Task, row: Any) -> int:
 
 def _line(task: Task, answer: Any) -> str:
     try:
-        return json.dumps(answer, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n"
-    except TypeError as error:
+        return json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace").decode() + "\n"
+    except (TypeError, ValueError) as error:
         raise TaskFailed(f"{type(task).__name__}.predict_step: expected what JSON holds, found {answer!r}: {error}") from error
