@@ -52,6 +52,14 @@ class Short(DataProcessor):
         return number
 
 
+class Spoils(DataProcessor):
+    """Changes its items, refers from them to themselves, then fails with their text."""
+
+    def process(self, item):
+        text, item["item"] = item.pop("text"), item
+        raise ValueError(f"no number: {text}")
+
+
 class Lost(DataProcessor):
     def __init__(self):
         self.features = [0]

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tests.data.processors import Deadly, Double, Gives, Lost, Note, Pair, Place, Short, Uneven, Unready
+from tests.data.processors import Deadly, Double, Gives, Lost, Note, Pair, Place, Short, Spoils, Uneven, Unready
 from tunny.core.errors import ConfigError, DataError, ProcessorFailed
 from tunny.data.process import PLACES, RESULTS, DataProcessor, Failure, partition, process_batch, process_batches
 
@@ -106,6 +106,13 @@ def test_failed_items_are_put_apart_and_said(workers, capsys):
 def test_a_failure_stands_in_the_place_of_its_item():
     outcomes = list(Short().iterate([2, 3, 4], on_error="quarantine"))
     assert (outcomes[0], outcomes[1].item, outcomes[2]) == (2, 3, 4)
+
+
+@workers
+def test_a_failure_holds_its_item_as_it_was_given_and_its_reason_in_characters_that_can_be_written(workers):
+    (failure,) = Spoils().run([{"text": "x\udcff", "id": 7}], workers=workers, on_error="quarantine").failures
+    assert failure.item == {"text": "x\udcff", "id": 7}
+    assert failure.reason.endswith("ValueError: no number: x\\udcff")
 
 
 @workers

@@ -143,13 +143,14 @@ class DataProcessor(ABC):
 
 def process_batch(processor: DataProcessor, batch: pa.RecordBatch, stop: bool = False) -> pa.RecordBatch:
     """Return `RESULTS` of a batch whose columns, of JSON or not, are the arguments of `process`; `stop`: a failure is the last row."""
-    columns = [[*map(_decode, column.to_pylist())] if column.type == pa.json_() else column.to_pylist() for column in batch.columns]
     answers = list[dict[str, str]]()
-    for row in zip(*columns, strict=True):
+    for number, row in enumerate(_arguments(batch)):
         try:
             answers.append({"result": _to_json(processor.process(*row), "the result")})
         except Exception as error:
-            answers.append({"error": "".join(traceback.format_exception(error)).strip(), "arguments": json.dumps(row, default=str)})
+            reason = "".join(traceback.format_exception(error)).strip().encode("utf-8", "backslashreplace").decode()
+            given = next(_arguments(batch.slice(number, 1)))  # anew: `process` may have changed the row
+            answers.append({"error": reason, "arguments": json.dumps(given, default=str)})
             if stop:
                 break
     return pa.RecordBatch.from_pylist(answers, schema=RESULTS)
@@ -207,6 +208,11 @@ def _to_json(value: Any, what: str) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         known = "dicts with text for keys, lists (no tuples), text, finite numbers, true, false and None"
         raise DataError(f"{what} is not what JSON holds, {known}: {reprlib.repr(value)}: {error}.") from error
+
+
+def _arguments(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    columns = [[*map(_decode, column.to_pylist())] if column.type == pa.json_() else column.to_pylist() for column in batch.columns]
+    return zip(*columns, strict=True)
 
 
 def _rows(lists: Sequence[Iterable[Any]]) -> Iterator[tuple[Any, ...]]:
