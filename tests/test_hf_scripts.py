@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import datasets
@@ -17,6 +18,7 @@ from tests.tiny import make_model, make_tokenizer, save_model
 from tests.trained import ner_sentences, rows
 from tunny.cli import main
 from tunny.config import settings_table
+from tunny.core.errors import ConfigError
 from tunny.data.store import WindowStore
 from tunny.hf_arguments import SCRIPTS, arguments_of, read_words, understand
 from tunny.hf_scripts import settings_of
@@ -245,6 +247,16 @@ def test_what_has_no_effect_is_said_and_all_that_cannot_be_followed_is_refused_a
         "--do_eval: needs validation data. Give --validation_file or --dataset_name."
     ]
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("word", ["9007199254740993", "-9007199254740993", "7.0", "1e3"])
+def test_whole_numbers_are_exact(word):
+    assert understand("run_ner", read_words(["--seed", word]))["seed"] == Decimal(word)
+
+
+def test_a_whole_number_that_a_float_cannot_hold_is_refused_where_it_is_written_as_one():
+    with pytest.raises(ConfigError, match="--seed: expected a whole number, found 9007199254740993"):
+        understand("run_ner", read_words(["--seed", "9007199254740993.0"]))
 
 
 def test_arguments_without_effect_are_said(capsys):

@@ -121,7 +121,8 @@ def _value(kind: type, words: Sequence[str]) -> Any:
     (word,) = words or (["true"] if kind is bool else [])
     if kind is bool:
         return _BOOLS[word.lower()]
-    return int(float(word)) if kind is int and float(word).is_integer() else kind(word)
+    whole = kind is int and float(word).is_integer() and abs(float(word)) < 1 << 53  # from there on a float may be another number
+    return int(float(word)) if whole else kind(word)
 
 
 def _mapped(values: Mapping[Any, Any], value: Any) -> Any:
