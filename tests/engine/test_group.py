@@ -21,6 +21,12 @@ def test_processes_that_would_train_alone_are_refused(name):
         world_of({name: "2"})
 
 
+@pytest.mark.parametrize("told", [{"PMI_SIZE": "2"}, {"RANK": "0", "WORLD_SIZE": "2"}])
+def test_who_is_to_set_the_variables_is_told_of_them_all(told):
+    with pytest.raises(ConfigError, match="or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"):
+        world_of(told)
+
+
 def test_a_batch_step_of_one_task_is_no_group():
     assert world_of({"SLURM_STEP_NUM_TASKS": "1"}).size == 1
 

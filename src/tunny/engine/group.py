@@ -45,14 +45,14 @@ def world_of(environment: Mapping[str, str]) -> World:
         raise ConfigError(f"environment: expected numbers in {', '.join(names)}: {error}") from error
     if not 0 <= rank < size:
         raise ConfigError(f"environment: RANK is {rank} and WORLD_SIZE {size}; a rank is 0 to {size - 1}. Start with tunny launch -n N.")
+    launched = "Start with tunny launch -n N or torchrun, or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT."
     started = max((int(environment[name]) for _, name in PLACES[1:] if environment.get(name, "").isdigit()), default=1)
     if started > 1 and size == 1:
         raise ConfigError(
-            f"environment: {started} processes were started, but each would train alone, as WORLD_SIZE is not set. "
-            "Start with tunny launch -n N or torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT."
+            f"environment: {started} processes were started, but each would train alone, as WORLD_SIZE is not set. {launched}"
         )
     if size > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= set(environment):
-        raise ConfigError("environment: WORLD_SIZE is set, MASTER_ADDR and MASTER_PORT are not. Start with tunny launch -n N or torchrun.")
+        raise ConfigError(f"environment: WORLD_SIZE is set, MASTER_ADDR and MASTER_PORT are not. {launched}")
     return World(rank, size, local)
 
 
