@@ -130,6 +130,27 @@ def test_a_stalled_tracker_is_left_behind_and_counted(tmp_path, tiny_bert, modul
     assert len(log(folder)) == 20
 
 
+class Quitter(Tracker):
+    """Wants the program to end, from the thread it has or within the training."""
+
+    def __init__(self, aside):
+        self.aside = aside
+
+    def log(self, values, step):
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize("aside", [True, False])
+def test_a_tracker_that_ends_the_program_is_a_failing_one(aside, tmp_path, capsys):
+    trackers = Trackers(LogFile(tmp_path / "log.jsonl"), {"quitter": Quitter(aside)})
+    with trackers.started({}, 0):
+        for step in range(3):
+            trackers.log({"train/loss": 1.0}, step)
+    said = capsys.readouterr().err
+    assert said.count("track.quitter: log: SystemExit: 3. Training goes on") == 1
+    assert "track.quitter: 3 calls failed or were not made" in said
+
+
 class Gate(Tracker):
     """Takes nothing until it is let through."""
 

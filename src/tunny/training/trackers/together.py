@@ -38,7 +38,7 @@ class Guard:
         """Call a method of the tracker."""
         try:
             getattr(self.tracker, method)(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if not self.missed:
                 warn(f"track.{self.name}: {method}: {type(error).__name__}: {error}. Training goes on; more of these are only counted.")
             self.missed += 1
