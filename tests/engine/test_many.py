@@ -13,6 +13,8 @@ from tests.trained import ner_sentences, rows, trained
 from tunny.data.audit import Audit
 from tunny.data.example import Example, Span
 from tunny.engine.choose import choose_backend
+from tunny.engine.group import World
+from tunny.engine.many import DataParallel
 from tunny.engine.settings import EngineSettings
 from tunny.evaluation.predict import encode_chunks, predict
 from tunny.evaluation.score import score
@@ -38,6 +40,11 @@ def examples(kind, number):
         )
         made.append(Example(str(at), " ".join(word for word, _ in words), spans=spans))
     return made
+
+
+def test_a_world_of_one_needs_no_group():
+    backend = DataParallel(torch.device("cpu"), World())
+    assert (backend.sum([1.0, 2.5]), backend.gather("a"), list(backend.map(str, range(3)))) == ([1.0, 2.5], ["a"], ["0", "1", "2"])
 
 
 def scored(strategy, cases):

@@ -5,20 +5,16 @@ take the backward pass and the optimizer's step over, of which there is one in `
 """
 
 import os
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from tunny.core.errors import ConfigError
-from tunny.engine.backend import SingleProcess
 from tunny.engine.group import World, join
 from tunny.engine.many import DataParallel
 
-T = TypeVar("T")
 TAKE_OVER = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "its FSDP", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
 
 
@@ -70,11 +66,3 @@ class Accelerated(DataParallel):
                 else:
                     gradient.mul_(self.world_size)
         return super().clip(optimizer, max_norm)
-
-    def sum(self, values: Sequence[float]) -> list[float]:
-        """Sum in double precision."""
-        return SingleProcess.sum(self, values) if self.world_size == 1 else super().sum(values)
-
-    def gather(self, value: T) -> list[T]:
-        """Exchange by pickling, in memory only."""
-        return SingleProcess.gather(self, value) if self.world_size == 1 else super().gather(value)
