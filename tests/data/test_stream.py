@@ -59,6 +59,20 @@ def test_an_epoch_does_not_take_rows_of_the_one_before(files):
         assert [made.rows(step.rows) for step in made.epoch(epoch, 0)] == steps(files, epoch)
 
 
+def test_rows_may_be_asked_for_while_another_thread_plans(files, monkeypatch):
+    monkeypatch.setattr(stream, "KEPT", 4)  # a block each step
+    made = Streamed(Stream(read, files), 4, 3, len)
+    planned = made.epoch(0, 0)
+
+    class Interrupted(list):
+        def __getitem__(self, at):
+            next(planned)
+            return super().__getitem__(at)
+
+    next(planned)
+    assert made.rows(Interrupted(next(planned).rows)) == steps(files)[1]
+
+
 def test_files_are_mixed_and_at_most_so_many_open(files, monkeypatch):
     monkeypatch.setattr(stream, "OPEN", 2)
     opened, most = set(), 0

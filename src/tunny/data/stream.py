@@ -61,7 +61,8 @@ class Streamed:
 
     def __init__(self, stream: Stream, batch_size: int, seed: int, length: Callable[[Any], int]):
         self.stream, self.batch_size, self.seed, self.length = stream, batch_size, seed, length
-        self._kept: deque[tuple[int, list[Any]]] = deque(maxlen=2)  # a step may be made ready while the one before it is worked on
+        # the last two blocks: `rows` may be asked for a step in another thread while the next step is planned
+        self._kept: tuple[tuple[int, list[Any]], ...] = ()
 
     def __len__(self) -> int:
         return -(-len(self.stream) // self.batch_size)
@@ -70,7 +71,7 @@ class Streamed:
         """Read the files in the order of an epoch and yield its steps; those before `first` are read over."""
         order = np.random.Generator(np.random.PCG64([self.seed, number])).permutation(len(self.stream.paths))
         rows, size = self.stream.mixed(order.tolist()), max(1, KEPT // self.batch_size) * self.batch_size
-        self._kept.clear()  # blocks of the epoch before have the same numbers
+        self._kept = ()  # blocks of the epoch before have the same numbers
         for start in range(0, len(self.stream), size):
             block, done = [row for _, row in zip(range(size), rows, strict=False)], start // self.batch_size
             if len(block) != min(size, len(self.stream) - start):
@@ -78,7 +79,7 @@ class Streamed:
                     f"{len(self.stream):,} rows were counted and {start + len(block):,} read: did the files change, or is reading them random?"
                 )
             if done + -(-len(block) // self.batch_size) > first:
-                self._kept.append((start, block))
+                self._kept = (*self._kept[-1:], (start, block))
                 lengths = np.array([self.length(row) for row in block], dtype=np.int64)
                 steps = plan_epoch(lengths, Budget(self.batch_size), self.seed, (number << 32) + start)
                 yield from (Step(step.rows + start) for step in steps[max(0, first - done) :])
