@@ -281,13 +281,38 @@ def test_an_output_folder_with_a_run_is_refused_resumed_or_replaced(run, folder,
     assert code == 0
     assert "this run is finished; nothing to do" in err
     assert refused(run(*start, "--resume_from_checkpoint", "elsewhere"))[-1] == (
-        "--resume_from_checkpoint: expected true, or a folder in out, found elsewhere"
+        "--resume_from_checkpoint: a run goes on from its newest checkpoint. Expected true or out/checkpoints/step-1, found elsewhere"
     )
     assert refused(run(*start, "--train.seeds", "[1, 2]"))[-1] == (
         "train.seeds: makes several models, and this command leaves one. Use tunny train."
     )
     assert run(*start, "--overwrite_output_dir")[0] == 0
     assert not (folder / "out" / "predictions.txt").exists()
+
+
+@pytest.fixture(params=["--do_train --max_steps 2 --save_steps 1", "--max_train_steps 2 --checkpointing_steps 1"])
+def twice(request, folder, tiny_bert):
+    """Return the command for a training with two checkpoints, of run_ner.py and of run_ner_no_trainer.py."""
+    data(folder)
+    return ["run-ner", "--model_name_or_path", tiny_bert, "--train_file", "train.json", "--output_dir", "out", *request.param.split()]
+
+
+def test_a_checkpoint_that_a_run_would_not_go_on_from_is_refused(run, folder, twice):
+    assert run(*twice)[0] == 0
+    older, newest = folder / "out/checkpoints/step-1", folder / "out/checkpoints/step-2"
+    message = "--resume_from_checkpoint: a run goes on from its newest checkpoint. Expected true or out/checkpoints/step-{}, found {}"
+    assert refused(run(*twice, "--resume_from_checkpoint", older))[-1] == message.format(2, older)
+    for named in (newest, "out/../out/checkpoints/step-2/", "out"):
+        assert run(*twice, "--resume_from_checkpoint", named)[0] == 0
+    (newest / "progress.json").write_text("cut")
+    assert refused(run(*twice, "--resume_from_checkpoint", newest))[-1] == message.format(1, newest)
+    assert run(*twice, "--resume_from_checkpoint", older)[0] == 0
+
+
+def test_a_group_that_starts_again_has_newer_checkpoints_than_it_was_told_of(run, monkeypatch, twice):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one launch")
+    assert run(*twice)[0] == 0
+    assert run(*twice, "--resume_from_checkpoint", "out/checkpoints/step-1")[0] == 0
 
 
 def test_a_model_or_a_text_that_is_no_run_of_ours_is_not_replaced(run, folder, tiny_bert):

@@ -26,6 +26,7 @@ from tunny.engine.group import world_of
 from tunny.hf_arguments import Arguments, read_words, understand
 from tunny.tasks.model import load_tokenizer
 from tunny.tasks.scoring import predicted_spans
+from tunny.training.checkpoint import Checkpoints, broken
 from tunny.training.folder import MANIFEST
 
 DO = {"do_train": "train", "do_eval": "validation", "do_predict": "test"}
@@ -186,8 +187,14 @@ def _ready(told: Arguments, config: Config, folder: Path) -> Callable[[Resolved[
     resume, is_run, restarted = resumed.lower() != "false", (folder / MANIFEST).exists(), run.restarted(folder)
     if config.train.seeds is not None:
         raise ConfigError("train.seeds: makes several models, and this command leaves one. Use tunny train.")
-    if resume and resumed.lower() != "true" and not Path(resumed).absolute().is_relative_to(folder.absolute()):
-        raise ConfigError(f"--resume_from_checkpoint: expected true, or a folder in {folder}, found {resumed}")
+    # for the first process, which has the folder; a group that starts again has newer checkpoints than it was told of
+    if resume and resumed.lower() != "true" and not (restarted or world_of(os.environ).rank):
+        kept = [folder / "checkpoints" / f"step-{step}" for step in Checkpoints(folder / "checkpoints", 0, "").steps()]
+        newest = next((path for path in reversed(kept) if broken(path) is None), folder)
+        if Path(resumed).resolve() not in (folder.resolve(), newest.resolve()):
+            raise ConfigError(
+                f"--resume_from_checkpoint: a run goes on from its newest checkpoint. Expected true or {newest}, found {resumed}"
+            )
     if is_run and not (resume or overwrite or restarted):
         raise RunError(
             f"{folder}: already holds a run. Give --resume_from_checkpoint true, --overwrite_output_dir, or another --output_dir."
