@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+from torch.multiprocessing import ProcessRaisedException
 from transformers import AutoModelForTokenClassification, BertConfig, LongformerConfig
 
 import tunny
@@ -111,3 +113,48 @@ def test_parameters_that_no_answer_needs_are_left_alone(strategy, idle):
     for found, none in on_ranks(2, learnt, strategy, idle):
         assert none == unused
         assert all(torch.allclose(value, weights[name], atol=1e-5) for name, value in found.items())
+
+
+class Heads(nn.Module):
+    """One of two heads answers, or both answer and the loss asks one."""
+
+    def __init__(self, both):
+        super().__init__()
+        self.body, self.both = nn.Linear(3, 4), both
+        self.first, self.second = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, inputs, at):
+        heads = [self.first, self.second] if self.both else [(self.first, self.second)[at]]
+        return [head(self.body(inputs).tanh()) for head in heads]
+
+
+def of_heads(strategy, both):
+    """Take steps of four micro-batches, which ask one head or the other; the third step asks the first head alone."""
+    backend = choose_backend(EngineSettings(strategy=strategy, device="cpu"))
+    torch.manual_seed(1)
+    model = backend.wrap(Heads(both))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
+    for step in range(5):
+        optimizer.zero_grad(set_to_none=True)
+        for number in range(backend.rank, 4, backend.world_size):
+            head = 0 if step == 2 else number * (step + 1) // 2 % 2
+            with nullcontext() if number + backend.world_size >= 4 else backend.hold_sync(model):
+                inputs = torch.arange(6.0).reshape(2, 3) / (number + 1) - step
+                model(inputs, head)[head if both else 0].square().sum().backward()
+        backend.clip(optimizer, 1.0)
+        optimizer.step()
+    return {name: backend.whole(value).clone() for name, value in backend.bare(model).state_dict().items()}
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_heads_that_some_batches_need_learn_as_in_one_process(both):
+    weights = of_heads("auto", both)
+    for found in on_ranks(2, of_heads, "ddp", both):
+        assert all(torch.allclose(value, weights[name], atol=1e-6) for name, value in found.items())
+
+
+def test_ranks_that_need_other_parameters_are_refused_where_each_holds_a_part():
+    with pytest.raises(
+        ProcessRaisedException, match=r"TrainingFailed: engine\.strategy: fsdp is for models of which all ranks need the same"
+    ):
+        on_ranks(2, of_heads, "fsdp", False)

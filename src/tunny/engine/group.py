@@ -5,6 +5,7 @@ time: torch's store keeps the keys of processes that died, and a group that was 
 """
 
 import atexit
+import gc
 import os
 import re
 import time
@@ -67,7 +68,13 @@ def join(world: World, kind: str) -> None:
     dist.init_process_group(
         kind, store=PrefixStore(_named_anew(store, world), store), rank=world.rank, world_size=world.size, timeout=PATIENCE
     )
-    atexit.register(dist.destroy_process_group)  # else threads of it may outlive what they use, and abort
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """End the group and its threads: one that lets go of a tensor after Python has ended aborts the process, and the launcher all others."""
+    dist.destroy_process_group()
+    gc.collect()  # a model divided over ranks knows the group, and itself
 
 
 def _named_anew(store: TCPStore, world: World) -> str:
@@ -139,7 +146,7 @@ def together() -> Iterator[None]:
 
 def is_left_alone(error: BaseException) -> bool:
     """Say whether an error means that another process of the group is gone."""
-    told = isinstance(error, RuntimeError) and re.search("gloo|nccl|connection", str(error), re.IGNORECASE)
+    told = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and re.search(r"gloo[/:]|NCCL", str(error)))
     return bool(dist.is_initialized() and told)
 
 

@@ -13,8 +13,8 @@ from torch._C._distributed_c10d import GradBucket
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.utils._pytree import tree_leaves
 
+from tunny.core.errors import ConfigError, TrainingFailed
 from tunny.engine.backend import SingleProcess
 from tunny.engine.group import World
 
@@ -30,8 +30,17 @@ class DataParallel(SingleProcess):
         self.rank, self.world_size = world.rank, world.size
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Wrap in torch's DistributedDataParallel, which sums gradients while the backward pass goes on."""
-        return Replica(model.to(self.device), self)
+        """Wrap in torch's DistributedDataParallel, which sums gradients while the backward pass goes on.
+
+        In every pass it looks for parameters that nothing is learnt of, such as Longformer's global attention or the head of another task.
+        """
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # and none was found
+        wrapped = nn.parallel.DistributedDataParallel(
+            model.to(self.device), [self.device] if self.device.type == "cuda" else None,
+            forward_sync_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=True,
+        )  # fmt: skip
+        wrapped.register_comm_hook(None, _summed)
+        return wrapped
 
     def bare(self, model: nn.Module) -> nn.Module:
         """Unwrap."""
@@ -73,36 +82,6 @@ class DataParallel(SingleProcess):
                     dist.broadcast(buffer, 0)
 
 
-class Replica(nn.parallel.DistributedDataParallel):
-    """A model whose gradients are summed over ranks. Whether it has parameters that an answer does not need, such as Longformer's global
-    attention, is found in its first pass, made twice: torch would fail at them, or look for them in every pass, which costs time.
-    """
-
-    def __init__(self, model: nn.Module, backend: DataParallel, unused: bool | None = None):
-        device_ids = [backend.device] if backend.device.type == "cuda" else None
-        super().__init__(model, device_ids, forward_sync_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=bool(unused))
-        self.register_comm_hook(None, _summed)
-        self.backend, self.unused = backend, unused
-
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Call the model."""
-        if self.unused is None and self.training and torch.is_grad_enabled():
-            unused, syncs = self.backend.sum([self._without_gradient(inputs, named)])[0] > 0, self.require_backward_grad_sync
-            if unused:
-                self.__init__(self.module, self.backend, True)  # type: ignore[misc]
-                self.require_backward_grad_sync = syncs
-            self.unused = unused
-        return super().forward(*inputs, **named)  # type: ignore[no-untyped-call]
-
-    def _without_gradient(self, inputs: Any, named: Any) -> int:
-        """Return how many parameters learn nothing from these inputs; 1 where the answers cannot be seen in what the model returns."""
-        learning = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        with torch.random.fork_rng(self.device_ids or []):
-            answers = [one for one in tree_leaves(self.module(*inputs, **named)) if isinstance(one, Tensor) and one.requires_grad]
-            found = torch.autograd.grad([one.sum() for one in answers], learning, allow_unused=True) if answers else [None]
-        return sum(one is None for one in found)
-
-
 class FullySharded(DataParallel):
     """Every rank holds a part of each layer's weights, gradients and moments, and fetches the rest for the layer's turn (FSDP2)."""
 
@@ -115,7 +94,10 @@ class FullySharded(DataParallel):
         model.to(self.device)
         layers = [layer for part in model.modules() if isinstance(part, nn.ModuleList) for layer in part]
         for part in (*layers, model):
-            fully_shard(part, mesh=mesh)
+            try:
+                fully_shard(part, mesh=mesh)
+            except ValueError as error:  # a parameter of no dimension
+                raise ConfigError(f"engine.strategy: fsdp cannot divide this model: {error} Set it to ddp.") from error
         for part in model.modules():
             if isinstance(part, FSDPModule):
                 part.set_gradient_divide_factor(1.0)
@@ -131,6 +113,16 @@ class FullySharded(DataParallel):
             yield
         finally:
             model.set_requires_gradient_sync(True)
+
+    def clip(self, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
+        """Clip, where all ranks have gradients of the same parameters: torch sums what stands at the same place, whatever it is."""
+        learnt = [one.grad is not None for group in optimizer.param_groups for one in group["params"]]
+        if any(one != learnt for one in self.gather(learnt)):
+            raise TrainingFailed(
+                "engine.strategy: fsdp is for models of which all ranks need the same parameters in a step, and here some were needed on one "
+                "rank only. Set it to ddp."
+            )
+        return super().clip(optimizer, max_norm)
 
     def whole(self, tensor: Tensor) -> Tensor:
         """Fetch the parts of the other ranks."""
