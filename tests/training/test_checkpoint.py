@@ -156,7 +156,7 @@ def test_nothing_in_a_checkpoint_needs_unpickling(saver):
     assert sorted(path.name for path in folder.iterdir()) == [
         "best.safetensors", "digests.json", "model.safetensors", "optimizer.safetensors", "progress.json",
     ]  # fmt: skip
-    assert json.loads((folder / "progress.json").read_text())["format_version"] == 1
+    assert json.loads((folder / "progress.json").read_text())["format_version"] == 2
 
 
 def test_disk_need_is_at_least_what_the_checkpoints_take(saver, tmp_path):

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tunny.core.errors import TrainingFailed, TunnyError
+from tunny.core.errors import ConfigError, TrainingFailed, TunnyError
 from tunny.core.named import made
 
 
@@ -69,8 +69,14 @@ class Callbacks:
     """Tells all callbacks of a moment, in their order, and remembers whether one asked to stop."""
 
     def __init__(self, callbacks: Sequence[Callback] = ()):
+        for one in callbacks:
+            if not isinstance(one, Callback):
+                raise ConfigError(f"callbacks: expected instances of tunny.Callback, found {one!r}")
         self._callbacks = callbacks
         self.stop = False
+
+    def __bool__(self) -> bool:
+        return bool(self._callbacks)
 
     def tell(self, moment: str, now: Moment, *more: Any) -> None:
         """Call a method of all callbacks; raise TrainingFailed, naming it, where one raises."""
@@ -81,7 +87,7 @@ class Callbacks:
                 raise
             except Exception as error:
                 raise TrainingFailed(
-                    f"step {now.step}: {type(callback).__name__}.{moment} raised {type(error).__name__}: {error}. Checkpoints before it are whole."
+                    f"step {now.step}: {type(callback).__name__}.{moment} raised {type(error).__name__}: {error}. Checkpoints made before it, if any, are whole."
                 ) from error
 
 

@@ -25,14 +25,15 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.tensor import DTensor
 
 from tunny.core.console import warn
-from tunny.core.errors import RunError
+from tunny.core.errors import RunError, TrainingFailed
 from tunny.core.files import digest_file, dump_json, link, new_folder, no_space, read_json, remove_unfinished
 from tunny.engine.backend import SingleProcess
 from tunny.training.progress import Progress
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL, OPTIMIZER, BEST, PROGRESS, DIGESTS = "model", "optimizer", "best", "progress.json", "digests.json"
 
 
@@ -44,18 +45,29 @@ class Checkpoint:
     progress: Progress
     config: str  # digest of the settings that decide the result
     precision: str
+    numbers: dict[str, Any]  # of the optimizer
 
     def load_model(self, model: nn.Module) -> None:
         """Put the weights back into a model that is not wrapped yet."""
-        model.load_state_dict(_read(_stored(self.folder, MODEL)))
+        try:
+            model.load_state_dict(_read(_stored(self.folder, MODEL)))
+        except RuntimeError as error:
+            why = str(error).splitlines()[-1].strip()
+            raise RunError(
+                f"{self.folder}: its weights do not fit the model: {why}. Set its code back, or start with --overwrite."
+            ) from error
 
     def load_optimizer(self, backend: SingleProcess, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Put the optimizer's state back, of a rank its part."""
         parameters = dict(backend.bare(model).named_parameters())
-        for joint, value in _read(_stored(self.folder, OPTIMIZER), parameters).items():
+        groups = _groups(optimizer)
+        for joint, value in {**_read(_stored(self.folder, OPTIMIZER), parameters), **self.numbers}.items():
             name, _, key = joint.rpartition("|")
+            if name in groups:
+                groups[name][key] = tuple(value) if isinstance(value, list) else value
+                continue
             parameter = parameters[name]
-            kept = key == "step" and parameter.device.type == "cpu"
+            kept = not isinstance(value, Tensor) or (key == "step" and parameter.device.type == "cpu")
             optimizer.state[parameter][key] = value if kept else backend.part(value, parameter)
 
 
@@ -70,7 +82,8 @@ class Checkpoints:
     def save(self, progress: Progress, precision: str, backend: SingleProcess, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoint of `progress.step`, then remove those that are too old; rank 0 writes, of parts each rank its own."""
         bare = backend.bare(model)
-        tensors = {MODEL: bare.state_dict(), OPTIMIZER: _optimizer_state(bare, optimizer)}
+        numbers, moments = optimizer_state(bare, optimizer)
+        tensors = {MODEL: bare.state_dict(), OPTIMIZER: moments}
         if backend.rank:
             if backend.sharded:
                 _write_parts(backend.gather("")[0], tensors)
@@ -83,11 +96,18 @@ class Checkpoints:
                 _write_parts(backend.gather(str(temporary))[0], tensors)
             else:
                 for name, state in tensors.items():
-                    save_file(_apart(state), temporary / f"{name}.safetensors")
+                    here = {name: tensor.to("cpu").contiguous() for name, tensor in state.items()}
+                    save_file(_apart(here), temporary / f"{name}.safetensors")
             if progress.best_step is not None:
                 best = _stored(temporary, MODEL) if progress.best_step == progress.step else self._best_of(former, progress.best_step)
                 link(best, (temporary / BEST).with_suffix(best.suffix))
-            written = {"format_version": FORMAT_VERSION, "config": self.config, "precision": precision, **progress.to_json()}
+            written = {
+                "format_version": FORMAT_VERSION,
+                "config": self.config,
+                "precision": precision,
+                "optimizer": numbers,
+                **progress.to_json(),
+            }
             (temporary / PROGRESS).write_text(dump_json(written), "utf-8")
             digests = {path.relative_to(temporary).as_posix(): digest_file(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
             (temporary / DIGESTS).write_text(dump_json(digests), "utf-8")
@@ -134,13 +154,13 @@ class Checkpoints:
         version = saved.pop("format_version")
         if version > FORMAT_VERSION:
             raise RunError(f"{folder}: has format version {version}; this Tunny reads up to {FORMAT_VERSION}. Update Tunny.")
-        config, precision = saved.pop("config"), saved.pop("precision")
+        config, precision, numbers = saved.pop("config"), saved.pop("precision"), saved.pop("optimizer", {})
         if config != self.config:
             raise RunError(
                 f"{folder}: belongs to another config than this one ({changed or 'the data or the tokenizer changed'}). "
                 "Set that back, choose another output_dir, or start again with --overwrite."
             )
-        return Checkpoint(folder, Progress.from_json(saved), config, precision)
+        return Checkpoint(folder, Progress.from_json(saved), config, precision, numbers)
 
     def _best_of(self, former: list[int], best_step: int) -> Path:
         for step in reversed(former):
@@ -182,7 +202,7 @@ def _write_parts(folder: str, tensors: dict[str, dict[str, Tensor]]) -> None:
     """Write what this rank holds, with the others."""
     for name, state in tensors.items():
         try:
-            save(state, storage_writer=HuggingFaceStorageWriter(f"{folder}/{name}", save_distributed=True))
+            save(_apart(state), storage_writer=HuggingFaceStorageWriter(f"{folder}/{name}", save_distributed=True))
         except CheckpointException as error:  # no Exception to Python
             failure = next(iter(error.failures.values()))[0]
             raise no_space(failure, Path(folder).parent) if isinstance(failure, OSError) else failure from error
@@ -204,15 +224,33 @@ def _read(path: Path, parameters: Mapping[str, Tensor] = {}) -> dict[str, Tensor
 
 
 def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors on the CPU, each in memory of its own, as safetensors wants them: a model may give one two names."""
-    here = {name: tensor.to("cpu").contiguous() for name, tensor in state.items()}
-    owners = {tensor.untyped_storage().data_ptr(): name for name, tensor in here.items()}
-    return {name: tensor if owners[tensor.untyped_storage().data_ptr()] == name else tensor.clone() for name, tensor in here.items()}
+    """Return tensors that are each in memory of their own, as safetensors wants them: a model may give one two names."""
+    places = {name: (part.to_local() if isinstance(part, DTensor) else part).untyped_storage().data_ptr() for name, part in state.items()}
+    owners = {place: name for name, place in places.items()}
+    return {name: tensor if owners[places[name]] == name else tensor.clone() for name, tensor in state.items()}
 
 
-def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimizer's tensors as `parameter name|state name`; safetensors holds no nesting."""
-    state = optimizer.state
-    return {
-        f"{name}|{key}": value.detach() for name, parameter in model.named_parameters() for key, value in state.get(parameter, {}).items()
-    }
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return what an optimizer keeps, as JSON holds it and as tensors, by `parameter name|its name` or `group number|its name`.
+
+    Raises TrainingFailed for what is neither.
+    """
+    kept = {name: optimizer.state.get(parameter, {}) for name, parameter in model.named_parameters()}
+    numbers, tensors = {}, {}
+    for owner, values in {**kept, **_groups(optimizer)}.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{owner}|{key}"] = value.detach()
+            elif all(isinstance(one, (int, float, str, type(None))) for one in (value if isinstance(value, (list, tuple)) else [value])):
+                numbers[f"{owner}|{key}"] = value
+            elif key != "params":
+                raise TrainingFailed(
+                    f"the optimizer {type(optimizer).__name__} keeps {key}, a {type(value).__name__}, and a checkpoint holds tensors, numbers "
+                    "and texts. Choose another one."
+                )
+    return numbers, tensors
+
+
+def _groups(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
+    """Return the optimizer's groups under the names that they have in a checkpoint."""
+    return {f"group {number}": group for number, group in enumerate(optimizer.param_groups)}

@@ -35,7 +35,9 @@ def may_write(folder: Path, resume: bool, overwrite: bool) -> bool:
             say(f"{folder}: holds no run yet; training starts from the beginning")
         return True
     finished = _manifest(folder)["finished"]
-    if not (resume or overwrite):
+    if not (resume or overwrite or finished or any(folder.glob("checkpoints/step-*"))):
+        say(f"{folder}: holds a run that ended before its first checkpoint; training starts from the beginning")
+    elif not (resume or overwrite):
         raise RunError(
             f"{folder}: already holds a run. Go on with it with --resume, start again with --overwrite, or choose another output_dir."
         )

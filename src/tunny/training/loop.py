@@ -24,7 +24,7 @@ from tunny.engine.backend import runs_aside
 from tunny.engine.ceiling import Ceiling
 from tunny.engine.vocabulary import follow, whole_vocabulary
 from tunny.training.callbacks import Callbacks, Moment
-from tunny.training.checkpoint import Checkpoint, Checkpoints
+from tunny.training.checkpoint import Checkpoint, Checkpoints, optimizer_state
 from tunny.training.optimizer import Learner, make_learner, set_rate
 from tunny.training.progress import Progress, Window
 from tunny.training.settings import CheckpointSettings
@@ -73,7 +73,7 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
     follow(job.model, learner.optimizer)
     if resume is not None:
         resume.load_optimizer(work.backend, learner.model, learner.optimizer)
-    overlaps = runs_aside(work.backend.device)
+    overlaps, alone = runs_aside(work.backend.device), work.backend.world_size == 1
     pending: list[Taken] = []  # steps whose losses are still on the device
 
     def limit() -> int | None:
@@ -86,14 +86,18 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
     def asked_here() -> Asked:
         return Asked(job.stop.signum is not None, job.callbacks.stop)
 
-    def collate(step: Step) -> tuple[Step, Batches]:
-        return step, work.batches(step, limit())
+    def asked_of_all() -> Asked:
+        return Asked(*(flag > 0 for flag in work.backend.sum(asked_here())))
 
-    started = time.monotonic() - progress.seconds
+    def collate(numbered: tuple[int, Step]) -> tuple[Step, Batches]:
+        number, step = numbered
+        return step, work.batches(step, number, limit())
+
+    started, first = time.monotonic() - progress.seconds, progress.step
     tell("train_start")
     with job.stop.deferred(), bar("training", job.total_steps, progress.step) as shown:
         while progress.step < job.total_steps and not progress.done:
-            coming = work.steps.epoch(progress.epoch, progress.step_in_epoch)
+            coming = enumerate(work.steps.epoch(progress.epoch, progress.step_in_epoch), progress.step)
             if progress.step_in_epoch == 0:
                 tell("epoch_start")
             mark = time.monotonic()
@@ -101,11 +105,13 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 rate = set_rate(learner.optimizer, job.rate(progress.step, job.total_steps))
                 told = partial(tell, "backward_end")
                 pending.append(taken := take_step(work, learner, step, batches, progress.step, limit(), asked_here(), told))
+                if progress.step == first:
+                    optimizer_state(job.model, learner.optimizer)  # what no checkpoint can hold is said now
                 progress = _counted(progress, taken, len(step.rows), len(work.steps))
                 tell("step_end", outputs=_outputs(work, taken))
                 shown.advance()
                 last = progress.step_in_epoch == 0 or progress.step == job.total_steps
-                asked = taken.asked if work.backend.world_size > 1 else asked_here()
+                asked = asked_of_all() if alone or job.callbacks else taken.asked
                 validating = last or asked.end or _due(progress.step, settings.evaluate_every_steps)
                 logging = validating or _due(progress.step, settings.log_every_steps)
                 saving = validating or asked.stop or _due(progress.step, job.checkpoint.every_steps)
@@ -126,10 +132,11 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                     values |= validated
                 if last:
                     tell("epoch_end")
+                if validating:
+                    asked = asked_of_all()
                 if asked.end and not progress.done:
                     say(f"a callback asked to stop: training ends at step {progress.step}")
-                progress = replace(progress, done=progress.done or asked.end or (work.backend.world_size == 1 and job.callbacks.stop))
-                progress = replace(progress, seconds=time.monotonic() - started)
+                progress = replace(progress, done=progress.done or asked.end, seconds=time.monotonic() - started)
                 if logging:
                     _log(job, shown, values, per_label, progress)
                 if last and not work.backend.sharded:
@@ -142,6 +149,8 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 if last or progress.done:
                     break
                 mark = time.monotonic()
+    if job.stop.signum is not None:
+        raise Stopped(job.stop.signum, "stopped by a signal; training is done and saved. Score it with --resume.")
     tell("train_end")
     whole_vocabulary(job.model)
     return progress
@@ -214,8 +223,8 @@ def _validate(job: Job, model: nn.Module, progress: Progress, tell: Callable[...
     for name, value in values.items():
         if value is not None and not math.isfinite(value):
             raise diverged(f"{name} became {value}", progress.step, job.work.settings)
-    for part in dict.fromkeys(name.rpartition("/")[0] for name in values):
-        tell("validation_end", part, {name.rpartition("/")[2]: value for name, value in values.items() if name.rpartition("/")[0] == part})
+    for part in dict.fromkeys(name.partition("/")[0] for name in values):
+        tell("validation_end", part, {name.partition("/")[2]: value for name, value in values.items() if name.partition("/")[0] == part})
     score = values.get(job.best_metric)
     if score is None and job.best_metric:
         warn(f"step {progress.step}: {job.best_metric} is not defined, so this model cannot be the best")
@@ -259,9 +268,9 @@ def _log(job: Job, shown: Bar, values: Metrics, per_label: PerLabel, progress: P
 
 def _main_values(values: Metrics, deciding: str) -> dict[str, str]:
     """Return the values that a row has room for: the losses, the deciding metric, two beside it, and that of other sets."""
-    own, _, metric = deciding.rpartition("/")
-    beside = [name for name in values if name.rpartition("/")[0] == own and name not in (deciding, f"{own}/loss")]
-    others = [name for name in values if name.endswith(f"/{metric}") and name.rpartition("/")[0] not in (own, "train")]
+    own, _, metric = deciding.partition("/")
+    beside = [name for name in values if name.partition("/")[0] == own and name not in (deciding, f"{own}/loss")]
+    others = [name for name in values if name.endswith(f"/{metric}") and name.partition("/")[0] not in (own, "train")]
     names = dict.fromkeys(["train/loss", deciding, *beside[:2], f"{own}/loss", *others])
     shown = {name.removeprefix(f"{own}/").replace("train/", "train "): values[name] for name in names if name in values}
     return {title: "-" if value is None else f"{value:.4f}" for title, value in shown.items()}

@@ -1,11 +1,12 @@
 """One optimizer step: rows to batches, forward and backward over the micro-batches, clip, update.
 
-The loss of a step is the sum over all its targets divided by their number, whatever the micro-batches; each forward pass reseeds
-from (seed, step, micro-batch), so a resumed run and an accumulated one draw the same dropout. What the device counts stays there
+The loss of a step is the sum over all its targets divided by their number, whatever the micro-batches; each micro-batch reseeds before
+it is made and before its forward pass from (seed, step, micro-batch), so a resumed run and an accumulated one draw the same. What the device counts stays there
 until `settle` fetches it, so a GPU need not wait for the next step.
 """
 
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -51,13 +52,19 @@ class Work:
     backend: SingleProcess
     compute: Compute
 
-    def batches(self, step: Step, limit: int | None) -> Batches:
-        """Collate this rank's micro-batches, none above `limit` rows. One without rows has a row that does not count: all ranks must
-        go through the model equally often.
+    def batches(self, step: Step, number: int, limit: int | None) -> Batches:
+        """Collate this rank's micro-batches of step `number`, none above `limit` rows. One without rows has a row that does not count:
+        all ranks must go through the model equally often.
         """
-        micro = step.micro_batches(limit or len(step.rows), self.backend.rank, self.backend.world_size)
-        parts = [(at, rows if len(rows) else step.rows[:1], len(rows) > 0) for at, rows in micro]
-        return [MicroBatch(at, self.task.batch(self.steps.rows(rows)), counts) for at, rows, counts in parts]
+        made = []
+        for at, rows in step.micro_batches(limit or len(step.rows), self.backend.rank, self.backend.world_size):
+            taken = self.steps.rows(rows if len(rows) else step.rows[:1])
+            seed = seed_of(self.seed, number, at, 1)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.default_generator.manual_seed(seed)
+            made.append(MicroBatch(at, self.task.batch(taken), len(rows) > 0))
+        return made
 
 
 class Asked(NamedTuple):
@@ -108,7 +115,7 @@ def take_step(
         learner.optimizer.zero_grad(set_to_none=True)
         try:
             if limit is not None and any(batch.num_rows > limit for _, batch, _ in batches):
-                batches = work.batches(step, limit)
+                batches = work.batches(step, number, limit)
             targets, tokens, slots, *flags = work.backend.sum([*_counts(batches), *asked])
             loss, outputs = _backward(work, learner, batches, number, targets, after)
             break
@@ -148,7 +155,9 @@ def _backward(
     """Accumulate the gradient of the mean loss over all targets of the step; return this rank's loss sum, and its outputs."""
     losses, outputs = [torch.zeros((), device=work.backend.device)], None
     for at, batch, counts in batches:
-        torch.manual_seed(forward_seed(work.seed, number, at))
+        # where batches are made ahead, the generator of the CPU is theirs
+        reseed = torch.cuda.manual_seed_all if work.backend.device.type == "cuda" else torch.manual_seed
+        reseed(seed_of(work.seed, number, at))
         with work.backend.hold_sync(learner.model) if at != batches[-1].number else nullcontext():  # torch looks in both passes
             with work.compute.of(batch.lengths):
                 found = work.task.train_step(learner.model, batch.to(work.backend.device))
@@ -167,9 +176,10 @@ def _update(learner: Learner, number: int) -> None:
     """Let the optimizer take its step; its first one takes memory for two moments of every weight."""
     try:
         learner.scaler.step(learner.optimizer)
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if not is_out_of_memory(error):
-            raise
+            name = type(learner.optimizer).__name__
+            raise TrainingFailed(f"step {number + 1}: the optimizer {name} raised {type(error).__name__}: {error}") from error
         raise TrainingFailed(
             f"step {number + 1}: out of memory for the optimizer, which holds two numbers beside each weight. Choose a smaller "
             "model, or several GPUs with engine.strategy fsdp."
@@ -177,9 +187,9 @@ def _update(learner: Learner, number: int) -> None:
     learner.scaler.update()
 
 
-def forward_seed(seed: int, step: int, micro_batch: int) -> int:
-    """Return the seed of one forward pass, the same on one rank and on many."""
-    return int(np.random.SeedSequence([seed, step, micro_batch]).generate_state(1, np.uint64)[0] >> 1)
+def seed_of(seed: int, step: int, micro_batch: int, *what: int) -> int:
+    """Return the seed of a micro-batch's forward pass, or of something else that is drawn for it, the same on one rank and on many."""
+    return int(np.random.SeedSequence([seed, step, micro_batch, *what]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def settle(work: Work, taken: Sequence[Taken]) -> tuple[float, float | None]:
@@ -204,5 +214,5 @@ def diverged(what: str, step: int, settings: TrainSettings) -> TrainingFailed:
     return TrainingFailed(
         f"step {step}: {what}, so training cannot go on. Usual causes: a learning rate that is too high (train.learning_rate is "
         f"{settings.learning_rate:g}), no warm-up (train.warmup_ratio is {settings.warmup_ratio:g}), or weights that were "
-        "not finite to begin with. Checkpoints before this step are whole."
+        "not finite to begin with. Checkpoints made before it, if any, are whole."
     )
