@@ -5,7 +5,9 @@ import random
 
 LINES = '''
 import json
-from torch import nn, optim, tensor
+import random
+import numpy as np
+from torch import nn, optim, rand, tensor
 import tunny
 
 class Corners(tunny.Task):
@@ -16,10 +18,14 @@ class Corners(tunny.Task):
         wrong: str = ""
         stream: bool = False
         sgd: bool = False
+        counting: bool = False
+        draws: bool = False
 
     metric = "accuracy"
 
     def model(self):
+        if self.settings.wrong == "model":
+            return None
         width = self.settings.width
         return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, 2))
 
@@ -38,7 +44,10 @@ class Corners(tunny.Task):
         return row["long"] if self.settings.wrong == "length" and row["id"] == "train-40" else 1
 
     def batch(self, rows):
-        return {"points": tensor([row["point"] for row in rows]), "same": tensor([row.get("same", 0) for row in rows]), "ids": [row["id"] for row in rows]}
+        if self.settings.wrong == "batch":
+            return None
+        drawn = [random.random() + rand(1).item() + np.random.rand() for _ in rows] if self.settings.draws else [0] * len(rows)
+        return {"points": tensor([[x + more / 9, y] for (x, y), more in zip((row["point"] for row in rows), drawn)]), "same": tensor([row.get("same", 0) for row in rows]), "ids": [row["id"] for row in rows]}
 
     def train_step(self, model, batch):
         logits = model(batch["points"])
@@ -50,6 +59,12 @@ class Corners(tunny.Task):
             return nn.functional.cross_entropy(logits, batch["same"], reduction="none")
         if wrong == "number":
             return loss.item()
+        if wrong == "nan":
+            return loss * float("nan")
+        if wrong == "others":
+            return (loss - logits.mean(0).sum(), batch["ids"])
+        if wrong == "sometimes" and "train-40" in batch["ids"]:
+            return loss
         if wrong == "apart":
             return loss.detach()
         if wrong == "train_step":
@@ -62,14 +77,20 @@ class Corners(tunny.Task):
             found = found[:-1]
         if self.settings.wrong == "json":
             return [{one} for one in found]
-        if self.settings.wrong == "nan":
+        if self.settings.wrong == "no_number":
             return [float("nan")] * len(found)
         return [{"id": name, "same": one} for name, one in zip(batch["ids"], found)]
 
     def optimizer(self, model):
+        if self.settings.wrong in ("optimizer", "closure", "set"):
+            return {"optimizer": 3, "closure": optim.LBFGS(model.parameters()), "set": Counting(model.parameters(), {1})}[self.settings.wrong]
+        if self.settings.counting:
+            return Counting(model.parameters(), "of its own")
         return optim.SGD(model.parameters(), lr=0.5) if self.settings.sgd else None
 
     def rate(self, step, total_steps):
+        if self.settings.wrong == "rate":
+            return "fast"
         return 0.25 if self.settings.sgd else None
 
     def score(self, rows, predictions):
@@ -84,6 +105,22 @@ class Corners(tunny.Task):
         name = "other" if self.settings.wrong == "score" else "accuracy"
         return {name: sum(row["same"] == one["same"] for row, one in pairs) / len(pairs)} if "same" in pairs[0][0] else {}
 
+class Counting(optim.Optimizer):
+    """Holds numbers with its groups and parameters, as Prodigy and others do."""
+
+    def __init__(self, parameters, kept):
+        super().__init__(parameters, {"lr": 0.1, "steps": 0, "betas": (0.5, 0.25)})
+        self.kept = kept
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["steps"] += 1
+            assert isinstance(group["betas"], tuple)
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                state["times"], state["kept"] = state.get("times", 0) + 1, self.kept
+                parameter.data.add_(parameter.grad, alpha=-group["lr"] / group["steps"] / state["times"])
+
 class Seen(tunny.Callback):
     """Writes down the outputs of every step."""
 
@@ -93,6 +130,10 @@ class Seen(tunny.Callback):
 
 class NoTask:
     pass
+
+class Plain(Corners):
+    class Settings:
+        pass
 
 class Half(tunny.Task):
     def model(self):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import tunny
 from tests.own_tasks import LINES, write_points
 from tunny.cli import main
-from tunny.core.errors import ConfigError, DataError, ModelError, RunError, TaskFailed
+from tunny.core.errors import ConfigError, DataError, ModelError, RunError, TaskFailed, UserError
 from tunny.engine.settings import EngineSettings
 from tunny.evaluation.compare import find_evaluation
 
@@ -145,17 +145,17 @@ def tensors(folder):
     return load_file(newest / "optimizer.safetensors")
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_resumed_run_is_the_same_as_one_that_went_through(here, stream):
-    whole = tunny.train(config("whole", {"stream": stream}, checkpoint={"every_steps": 4, "keep_last": 100}))
-    folder = tunny.train(config("cut", {"stream": stream}, checkpoint={"every_steps": 4, "keep_last": 100}))
+@pytest.mark.parametrize("task", [{}, {"stream": True}, {"counting": True}, {"draws": True}], ids=str)
+def test_a_resumed_run_is_the_same_as_one_that_went_through(here, task):
+    whole = tunny.train(config("whole", task, checkpoint={"every_steps": 4, "keep_last": 100}))
+    folder = tunny.train(config("cut", task, checkpoint={"every_steps": 4, "keep_last": 100}))
     for step in (path for path in (folder / "checkpoints").iterdir() if int(path.name.partition("-")[2]) > 20):
         for file in step.iterdir():
             file.unlink()
         step.rmdir()
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "finished": False}))
-    tunny.train(config("cut", {"stream": stream}, checkpoint={"every_steps": 4, "keep_last": 100}), resume=True)
+    tunny.train(config("cut", task, checkpoint={"every_steps": 4, "keep_last": 100}), resume=True)
     assert json.loads((folder / "manifest.json").read_text())["resumed_from"] == [20]
     assert (folder / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
 
@@ -188,7 +188,12 @@ def test_outputs_reach_callbacks_in_the_order_of_the_rows_once_each_an_epoch(her
         ("rows", "Corners.rows: expected a sequence of rows or a tunny.Stream, found <generator"),
         ("elsewhere", "Corners.train_step: its loss does not depend on what learns in the model"),
         ("json", "Corners.predict_step: expected what JSON holds, found {"),
-        ("nan", "Corners.predict_step: expected what JSON holds, found nan"),
+        ("nan", "Corners.train_step: the loss of the first 2 rows is nan"),
+        ("model", "Corners.model: expected a torch.nn.Module, found None"),
+        ("batch", "Corners.batch: expected the rows as tensors, found None"),
+        ("optimizer", "Corners.optimizer: expected a torch.optim.Optimizer or None, found 3"),
+        ("rate", r"Corners.rate raised ValueError: could not convert string to float: 'fast' \(.*lines.py:\d+\)"),
+        ("no_number", "Corners.predict_step: expected what JSON holds, found nan"),
         ("score_none", "Corners.score: expected scores by name, found None"),
         ("score_name", "Corners.score raised NameError: name 'found' is not defined"),
     ],
@@ -197,6 +202,104 @@ def test_what_a_task_does_wrong_is_named_before_anything_is_written(here, wrong,
     with pytest.raises(TaskFailed, match=message):
         tunny.train(config(task={"wrong": wrong}))
     assert not (here / "run/config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("closure", "step 1: the optimizer LBFGS raised TypeError: .*missing 1 required positional argument: 'closure'"),
+        ("set", "the optimizer Counting keeps kept, a set, and a checkpoint holds tensors, numbers and texts"),
+        ("sometimes", "Corners.train_step: gave outputs for some batches and not for others"),
+    ],
+)
+def test_what_shows_in_a_step_is_named_and_the_folder_can_be_used_again(here, wrong, message, capsys):
+    with pytest.raises(UserError, match=message):
+        tunny.train(config(task={"wrong": wrong}))
+    tunny.train(config())
+    assert "run: holds a run that ended before its first checkpoint; training starts from the beginning" in capsys.readouterr().err
+    assert len(log(here / "run")) == 39
+
+
+def test_rows_that_change_each_others_loss_are_told(here, capsys):
+    tunny.train(config(task={"wrong": "others"}, train={"epochs": 1}))
+    said = (
+        "warning: Corners.train_step: rows change each other's loss, so it depends on engine.micro_batch_limit and the number of processes"
+    )
+    assert said in capsys.readouterr().err
+    tunny.train(config("plain", train={"epochs": 1}))
+    assert "change each other" not in capsys.readouterr().err
+
+
+def test_arguments_that_a_method_does_not_take_are_told_with_its_line(here):
+    (here / "lines.py").write_text(
+        LINES.replace("def train_step(self, model, batch)", "def train_step(self, number, batch, device)"), "utf-8"
+    )
+    line = next(at for at, text in enumerate((here / "lines.py").read_text().splitlines(), start=1) if "def train_step" in text)
+    with pytest.raises(TaskFailed, match=rf"Corners.train_step raised TypeError: .*'device' \(.*lines.py:{line}\)"):
+        tunny.train(config())
+
+
+def test_a_gradient_that_is_sparse_is_refused(here):
+    (here / "tied.py").write_text(TIED.replace("nn.Embedding(7, 4)", "nn.Embedding(7, 4, sparse=True)"), "utf-8")
+    (here / "tied.py").write_text((here / "tied.py").read_text().replace("self.head.weight = self.table.weight", "pass"), "utf-8")
+    (here / "numbers.txt").write_text("1\n2\n3\n")
+    sys.modules.pop("tied", None)
+    with pytest.raises(TaskFailed, match=r"Next\.train_step: its gradient is sparse"):
+        tunny.train(of_tied("run"))
+
+
+def test_a_finished_run_does_not_pass_for_one_of_other_settings(here):
+    tunny.train(config())
+    with pytest.raises(RunError, match=r"this run is finished, with other settings \(train.epochs is 5 and was 3\)"):
+        tunny.train(config(train={"epochs": 5}), resume=True)
+    assert tunny.train(config(evaluate={"max_examples": 5}), resume=True)
+
+
+def test_weights_of_changed_code_are_refused_on_resuming(here):
+    folder = tunny.train(config())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "finished": False}))
+    (here / "lines.py").write_text(LINES.replace("width = self.settings.width", "width = 5"), "utf-8")
+    sys.modules.pop("lines", None)
+    with pytest.raises(RunError, match="its weights do not fit the model: size mismatch"):
+        tunny.train(config(), resume=True)
+
+
+def test_a_trained_task_is_loaded_in_python(here):
+    folder = tunny.train(config(task={"width": 5}))
+    tunny.predict(folder / "model", "dev.jsonl", "found.jsonl", task="lines:Corners")
+    from lines import Corners  # type: ignore[import-not-found]
+
+    task, model = Corners.load(folder / "model", wrong="none")
+    assert (task.settings.width, task.settings.wrong, model.training) == (5, "none", False)
+    assert task.predict_step(model, task.batch(list(task.read("dev.jsonl")))) == answers(here / "found.jsonl")
+
+
+def test_a_class_under_another_name_is_taken_where_its_weights_fit(here, capsys):
+    folder = tunny.train(config(train={"epochs": 1}))
+    (here / "renamed.py").write_text(LINES, "utf-8")
+    assert tunny.predict(folder / "model", "dev.jsonl", "found.jsonl", task="renamed:Corners") == 43
+    assert "task: renamed:Corners, as you say; the model was trained with lines:Corners" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_class_of_the_script_that_runs_is_found_by_other_programs(here):
+    train = 'if __name__ == "__main__":\n    settings = json.load(open("settings.json"))\n    settings["task"] = Corners\n    tunny.train(settings)\n'
+    (here / "script.py").write_text(LINES + train, "utf-8")
+    (here / "settings.json").write_text(json.dumps(config(train={"epochs": 1})))
+    subprocess.run([sys.executable, "script.py"], check=True, timeout=120)
+    predict = [sys.executable, "-m", "tunny", "predict", "run/model", "dev.jsonl", "--task", "script:Corners", "--out", "found.jsonl"]
+    subprocess.run(predict, check=True, timeout=120)
+    assert len(answers(here / "found.jsonl")) == 43
+
+
+@pytest.mark.parametrize(("stream", "length"), [(False, 0), (True, -1)])
+def test_a_length_below_one_is_refused(here, stream, length):
+    (here / "lines.py").write_text(
+        LINES.replace('row["long"] if self.settings.wrong == "length"', str(length) + ' if row["id"] == "train-40"'), "utf-8"
+    )
+    with pytest.raises(TaskFailed, match=rf"Corners.length: expected at least 1, found {length}"):
+        tunny.train(config(task={"stream": stream}))
 
 
 def test_a_length_that_fails_for_a_row_of_a_stream_is_named(here):
@@ -228,6 +331,7 @@ def test_a_metric_that_the_scores_lack_is_refused_at_the_start(here):
         ("lines:Corner", "task.kind: lines has no 'Corner'; did you mean 'Corners'?"),
         ("nowhere:Task", "task.kind: .*nowhere"),
         ("lines:NoTask", "task.kind: lines:NoTask is no task: expected a subclass of tunny.Task"),
+        ("lines:Plain", "task.kind: lines:Plain.Settings is to be a subclass of tunny.Settings"),
         ("lines:Half", "Half with abstract methods batch, predict_step, read, score, train_step|Half without an implementation"),
     ],
 )
@@ -291,7 +395,7 @@ def test_weights_of_another_width_do_not_load(here):
     section = json.loads((folder / "model/tunny.json").read_text())
     section["task"]["width"] = 5
     (folder / "model/tunny.json").write_text(json.dumps(section))
-    with pytest.raises(ModelError, match="its weights do not fit the model of lines:Corners"):
+    with pytest.raises(ModelError, match="its weights do not fit the model of Corners"):
         tunny.predict(folder / "model", "dev.jsonl", "found.jsonl", task="lines:Corners")
     assert EngineSettings().device == "auto"
 
@@ -393,6 +497,26 @@ def test_a_tensor_of_two_names_is_saved_and_loaded(tied):
 def test_patience_needs_a_metric(tied):
     with pytest.raises(ConfigError, match=r"train\.early_stopping_patience: tied:Next names no metric"):
         tunny.train(of_tied("run", early_stopping_patience=2))
+
+
+@pytest.mark.slow
+def test_a_tensor_of_two_names_is_saved_where_each_process_holds_a_part(tied):
+    (tied / "tied.py").write_text(TIED.replace("nn.BatchNorm1d(4)", "nn.LayerNorm(4)"), "utf-8")
+    given = [
+        "--task",
+        "tied:Next",
+        "--data.train",
+        "numbers.txt",
+        "--data.validation",
+        "numbers.txt",
+        "--engine.strategy",
+        "fsdp",
+        "--train.epochs",
+        "2",
+    ]
+    subprocess.run([sys.executable, "-m", "tunny", "launch", "-n", "2", "train", *given, "--output_dir", "two"], check=True, timeout=120)
+    state = load_file("two/model/model.safetensors")
+    assert torch.equal(state["table.weight"], state["head.weight"])
 
 
 @pytest.mark.slow

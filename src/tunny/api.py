@@ -6,6 +6,7 @@ from typing import Any
 
 from tunny import model_commands
 from tunny.config import Config, load_config, load_file_settings
+from tunny.core.named import name_of
 from tunny.core.settings import Resolved
 from tunny.training.callbacks import Callback
 
@@ -49,19 +50,15 @@ def _resolved(config: str | Path | Mapping[str, Any] | Config) -> Resolved[Confi
     values = config.model_dump() if isinstance(config, Config) else dict(config)
     task = values.get("task")
     if isinstance(task, type):
-        values["task"] = _name(task)
+        values["task"] = name_of(task)
     elif isinstance(task, Mapping) and isinstance(task.get("kind"), type):
-        values["task"] = {**task, "kind": _name(task["kind"])}
+        values["task"] = {**task, "kind": name_of(task["kind"])}
     return load_config(values=values)
-
-
-def _name(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _task(kind: str | type | None) -> list[tuple[str, str | None]]:
     """Return the flag of a task, none where it is not named."""
-    return [] if kind is None else [("task", kind if isinstance(kind, str) else _name(kind))]
+    return [] if kind is None else [("task", kind if isinstance(kind, str) else name_of(kind))]
 
 
 def _load_pyfunc(path: str) -> "_Texts":

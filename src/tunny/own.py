@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel, ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from tunny.config import Config, FileSettings
+from tunny.config import Config, EvaluateSettings, FileSettings
 from tunny.core.console import progress, say
 from tunny.core.errors import ConfigError, DataError, ModelError, TaskFailed
 from tunny.core.files import digest_bytes, new_folder, read_json, require_free_space, write_json
@@ -31,15 +31,16 @@ from tunny.data.plan import POOL, Budget, Shuffled, Steps
 from tunny.data.settings import DataSettings
 from tunny.data.stream import Stream, Streamed
 from tunny.data.write import write_pieces
-from tunny.engine.backend import SingleProcess
+from tunny.engine.backend import SingleProcess, is_out_of_memory
 from tunny.engine.ceiling import Ceiling
 from tunny.engine.choose import choose_backend
 from tunny.engine.compute import Compute
 from tunny.engine.precision import Precision, choose_precision
+from tunny.engine.settings import EngineSettings
 from tunny.evaluation.report import in_order, number
-from tunny.ship.folder import MANIFEST
 from tunny.tasks.lessons import moved
-from tunny.tasks.own import Task, TaskLesson, calling, check_sum, make_own, one_each, reading, settings_of
+from tunny.tasks.own import Task, TaskLesson, calling, check_sum, make_own, model_of, one_each, reading, settings_of, trained
+from tunny.tasks.settings import FACTS
 from tunny.training.checkpoint import Checkpoints, needed_bytes
 from tunny.training.folder import used_bytes
 from tunny.training.loop import Job, Metrics
@@ -48,8 +49,10 @@ from tunny.training.step import Work
 from tunny.training.trackers.base import Evaluated, PerLabel
 from tunny.training.trackers.together import Trackers
 
-FITTING = {  # settings that mean something for a task of one's own, beside whole sections
-    "data": {"train", "validation", "test", "max_examples"}, "evaluate": {"max_examples"}, "model": set(), "encode": set(), "distill": set(),
+FILES = {"train", "validation", "test", "max_examples"}
+FOREIGN = {  # settings that mean nothing for a task of one's own
+    "data": {*DataSettings.model_fields} - FILES, "evaluate": {*EvaluateSettings.model_fields} - {"max_examples"},
+    "engine": {"gradient_checkpointing", "variant"}, "checkpoint": {"push"}, "model": None, "encode": None, "distill": None,
 }  # fmt: skip
 ENDS = 1 << 20  # bytes of a file's start and end that tell whether it is the same, beside its size
 
@@ -85,11 +88,11 @@ class OwnTask:
     ) -> Job:  # fmt: skip
         """Make the model, look whether the task gives sums, and put everything that training needs together."""
         config, task, lesson = self.resolved.settings, self.task, TaskLesson(self.task)
-        compute, model = Compute(backend.device, precision), self._model(backend.device)
+        compute, model, steps = Compute(backend.device, precision), self._model(backend.device), self._steps()
         check_sum(lesson, model, list(islice(iter(self.rows["train"]), 2)), partial(compute.of, ()))
         require_free_space(folder, needed_bytes(model, config.checkpoint.keep_last) - used_bytes(folder), "training")
         scored = {part.removeprefix("validation/"): rows for part, rows in self.rows.items() if part.startswith("validation")}
-        metric = config.train.metric_for_best or task.metric
+        metric, size = config.train.metric_for_best or task.metric, _size(config.engine, config.train.batch_size)
         if metric is None and config.train.early_stopping_patience is not None:
             raise ConfigError(f"train.early_stopping_patience: {config.task.kind} names no metric. Set train.metric_for_best.")
 
@@ -101,7 +104,7 @@ class OwnTask:
 
         for rows in scored.values():  # what would fail after an epoch fails now; scores of two rows need not be defined
             few = list(islice(iter(rows), 2))
-            answers = list(predicted(task, model, few, compute))
+            answers = list(predicted(task, model, few, compute, size))
             for answer in answers:
                 _line(task, answer)
             try:
@@ -116,7 +119,7 @@ class OwnTask:
         def validate(current: nn.Module) -> tuple[Metrics, PerLabel]:
             values: Metrics = {}
             for name, rows in scored.items():
-                answers = list(predicted(task, current, rows, compute, config, backend))
+                answers = list(predicted(task, current, rows, compute, size, backend))
                 require_metric(found := scores_of(task, rows, answers))
                 values |= {f"{name}/{score}": value for score, value in found.items()}
             return values, {}
@@ -124,15 +127,19 @@ class OwnTask:
         def optimizer(wrapped: nn.Module) -> torch.optim.Optimizer:
             with calling(task, "optimizer"):
                 own = task.optimizer(wrapped)
+            if own is not None and not isinstance(own, torch.optim.Optimizer):
+                raise TaskFailed(f"{config.task.kind}.optimizer: expected a torch.optim.Optimizer or None, found {own!r}")
             return make_optimizer(wrapped, config.train) if own is None else own
 
         def rate(step: int, total: int) -> float:
             with calling(task, "rate"):
                 own = task.rate(step, total)
-            return rate_factor(step, total, config.train) if own is None else own
+                return rate_factor(step, total, config.train) if own is None else float(own)
 
+        optimizer(model)  # tried, as all that is the user's
+        rate(0, config.train.max_steps or config.train.epochs * len(steps))
         return Job(
-            Work(lesson, self._steps(), config.seed, config.train, backend, compute), model,
+            Work(lesson, steps, config.seed, config.train, backend, compute), model,
             config.checkpoint, config.engine.micro_batch_limit, validate if scored else None,
             f"{next(iter(scored))}/{metric}" if scored and metric else "", checkpoints, trackers, stop,
             6.0 * sum(parameter.numel() for parameter in model.parameters()), Ceiling(backend.device, precision), optimizer, rate,
@@ -147,7 +154,7 @@ class OwnTask:
         found = {}
         for part, rows in self.rows.items():
             if part != "train":
-                answers = predicted(self.task, model, rows, compute, config, backend)
+                answers = predicted(self.task, model, rows, compute, _size(config.engine, config.train.batch_size), backend)
                 evaluate_to(folder / part, self.task, rows, answers, str(folder / "model"), ", ".join(self.files[part]))
                 found[part] = Evaluated(folder / part, {})
         with new_folder(folder / "model", replace=True) as target:
@@ -158,7 +165,7 @@ class OwnTask:
                 "task": config.task.model_dump(mode="json"),
                 "precision": compute.precision.name,
             }
-            write_json(target / MANIFEST, {"format_version": 1, **content})
+            write_json(target / FACTS, {"format_version": 1, **content})
             with calling(self.task, "save"):
                 self.task.save(model, target)
         say(f"model: {folder / 'model'}")
@@ -167,8 +174,7 @@ class OwnTask:
 
     def _model(self, device: torch.device) -> nn.Module:
         torch.manual_seed(self.resolved.settings.seed)
-        with calling(self.task, "model"):
-            return self.task.model().to(device)
+        return model_of(self.task, device)
 
     def _steps(self) -> Steps:
         config, rows = self.resolved.settings, self.rows["train"]
@@ -184,13 +190,10 @@ def prepare(resolved: Resolved[Config]) -> OwnTask:
     """Make the task and read its rows; raise ConfigError for settings that mean nothing to it."""
     config = resolved.settings
     problems = []
-    for section, fitting in FITTING.items():
+    for section, foreign in FOREIGN.items():
         given, plain = getattr(config, section), Config.model_fields[section].default
-        names = [f"{section}.{name}" for name in _changed(given, plain) if name not in fitting]
+        names = [f"{section}.{name}" for name in _changed(given, plain) if foreign is None or name in foreign]
         problems += [f"{name}: is for Tunny's own tasks; settings of {config.task.kind} stand under task" for name in names]
-    for name, off in (("gradient_checkpointing", config.engine.gradient_checkpointing), ("push", config.checkpoint.push)):
-        if off:
-            problems.append(f"{'checkpoint' if name == 'push' else 'engine'}.{name}: not for a task of your own. Leave it out.")
     if problems:
         raise ConfigError("\n".join(problems))
     task = make_own(config.task)
@@ -213,16 +216,22 @@ def prepare(resolved: Resolved[Config]) -> OwnTask:
 
 
 def predicted(
-    task: Task, model: nn.Module, rows: Iterable[Any], compute: Compute, config: Config | None = None, backend: SingleProcess | None = None
-) -> Iterator[Any]:  # fmt: skip
-    """Yield one prediction a row, in order; rows of like length share a batch, and ranks share the batches."""
-    size = (config.engine.micro_batch_limit or config.train.batch_size) if config else 32
+    task: Task, model: nn.Module, rows: Iterable[Any], compute: Compute, size: int, backend: SingleProcess | None = None
+) -> Iterator[Any]:
+    """Yield one prediction a row, in order; up to `size` rows of like length share a batch, and ranks share the batches."""
     backend, lesson, waiting = backend or SingleProcess(compute.device), TaskLesson(task), iter(rows)
 
     def answer(some: list[Any]) -> list[Any]:
         batch = moved(lesson.made(some), compute.device)
-        with torch.inference_mode(), compute.of(()), calling(task, "predict_step"):
-            return one_each(task, "predict_step", task.predict_step(model, batch), len(some))
+        try:
+            with torch.inference_mode(), compute.of(()), calling(task, "predict_step"):
+                return one_each(task, "predict_step", task.predict_step(model, batch), len(some))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TaskFailed(
+                f"{type(task).__name__}.predict_step: out of memory with {len(some)} rows at once. Set engine.micro_batch_limit lower."
+            ) from error
 
     model.eval()
     while chunk := list(islice(waiting, POOL * size)):
@@ -254,7 +263,7 @@ def evaluate_to(folder: Path, task: Task, rows: Any, answers: Iterable[Any], mod
             "intervals": {}, "per_label": {},
         }  # fmt: skip
         write_json(target / "metrics.json", content)
-    say(f"{folder.name}: " + "  ".join(f"{name} {number(value)}" for name, value in metrics.items()))
+    say(f"{folder.name}: " + "  ".join([*(f"{name} {number(value)}" for name, value in metrics.items()), f"({len(kept):,} rows)"]))
     return metrics
 
 
@@ -264,14 +273,15 @@ def evaluate(model: str, data: list[str], out: Path, given: FileSettings) -> dic
     rows = reading(task, _paths(data))
     if not len(rows):
         raise DataError(f"no rows in {', '.join(data)}")
-    return evaluate_to(out, task, rows, predicted(task, module, rows, compute), model, ", ".join(data))
+    answers = predicted(task, module, rows, compute, _size(given.engine))
+    return evaluate_to(out, task, rows, answers, model, ", ".join(data))
 
 
 def predict(model: str, source: str, out: str, given: FileSettings) -> int:
     """Write one line of JSON a row and return their number; rows need no labels."""
     task, module, compute = _finished(model, given)
     rows = reading(task, _paths([source]))
-    answers = progress(predicted(task, module, rows, compute), "predicting", unit="rows")
+    answers = progress(predicted(task, module, rows, compute, _size(given.engine)), "predicting", unit="rows")
     count = write_pieces(out, (_line(task, answer) for answer in answers))
     say(f"predictions: {out if out != '-' else 'standard output'} ({count:,} jsonl records)")
     return count
@@ -279,28 +289,31 @@ def predict(model: str, source: str, out: str, given: FileSettings) -> int:
 
 def _finished(folder: str, given: FileSettings) -> tuple[Task, nn.Module, Compute]:
     """Load a model folder of a user's task, which the user must have named: its code is run."""
-    saved = read_json(Path(folder).expanduser() / MANIFEST)
+    saved = read_json(Path(folder).expanduser() / FACTS)
     kind = saved["task"]["kind"]
-    if given.task is None or given.task.kind != kind:
-        named = "no task is named" if given.task is None else f"--task is {given.task.kind}"
-        raise ModelError(f"{folder}: is a model of the task {kind}, whose code would run, and {named}. Give --task {kind}")
-    if ignored := [f"data.{name}" for name in _changed(given.data, DataSettings()) if name not in ("train", "validation", "test")]:
+    if given.task is None:
+        raise ModelError(f"{folder}: is a model of the task {kind}, whose code would run, and no task is named. Give --task {kind}")
+    if given.task.kind != kind:
+        say(f"task: {given.task.kind}, as you say; the model was trained with {kind}")
+        kind = given.task.kind
+    ignored = [f"data.{name}" for name in _changed(given.data, DataSettings()) if name not in FILES - {"max_examples"}]
+    ignored += [f"engine.{name}" for name in _changed(given.engine, EngineSettings()) if name in ("gradient_checkpointing", "variant")]
+    if ignored:
         raise ConfigError(f"{', '.join(ignored)}: for Tunny's own tasks; settings of {kind} stand under task")
     changed = given.task.model_dump(mode="json", exclude_unset=True)
     try:
-        task = make_own(settings_of(kind).model_validate({**saved["task"], **changed}))
+        task = make_own(settings_of(kind).model_validate({**saved["task"], **changed, "kind": kind}))
     except ValidationError as error:
-        wrong = "; ".join(f"task.{one['loc'][0]}: {one['msg']}" for one in error.errors())
+        wrong = "; ".join(f"{'.'.join(map(str, ('task', *one['loc'])))}: {one['msg']}" for one in error.errors())
         raise ConfigError(f"{folder}: its settings do not fit {kind}: {wrong}") from error
     backend = choose_backend(given.engine)
     precision = choose_precision(saved["precision"] if given.engine.precision == "auto" else given.engine.precision, backend.device)
-    with calling(task, "model"):
-        module = task.model().to(backend.device)
-    try:
-        module.load_state_dict(load_file(Path(folder).expanduser() / "model.safetensors"))
-    except (RuntimeError, OSError) as error:
-        raise ModelError(f"{folder}: its weights do not fit the model of {kind}: {str(error).splitlines()[-1].strip()}") from error
-    return task, module, Compute(backend.device, precision)
+    return task, trained(task, folder, backend.device), Compute(backend.device, precision)
+
+
+def _size(engine: EngineSettings, usual: int = 32) -> int:
+    """Return the most rows that are answered at once."""
+    return engine.micro_batch_limit or usual
 
 
 def _changed(given: BaseModel | None, plain: BaseModel | None) -> list[str]:
@@ -326,7 +339,9 @@ def _digest(path: str) -> str:
 
 def _length(task: Task, row: Any) -> int:
     with calling(task, "length"):
-        return int(task.length(row))
+        if (length := int(task.length(row))) < 1:
+            raise TaskFailed(f"{type(task).__name__}.length: expected at least 1, found {length}")
+        return length
 
 
 def _line(task: Task, answer: Any) -> str:

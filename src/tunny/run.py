@@ -3,7 +3,7 @@ labelled texts, `own.py` to a task of one's own.
 """
 
 import platform
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tunny import own, texts
 from tunny.config import Config, require_data, require_validation, saved_yaml
 from tunny.core import hub
 from tunny.core.console import copy_to, mark, say
-from tunny.core.errors import ConfigError, HubError
+from tunny.core.errors import ConfigError, HubError, RunError
 from tunny.core.files import digest_bytes, dump_json, locked, read_json, write_json, write_text
 from tunny.core.settings import Resolved, flat, yaml_layer
 from tunny.core.signals import StopRequest, watch_signals
@@ -33,7 +33,10 @@ from tunny.training.settings import TrackSettings
 from tunny.training.trackers.base import Evaluated
 from tunny.training.trackers.together import Trackers, catch_up, make_trackers
 
-FREE_TO_CHANGE = {"name", "output_dir", "track", "checkpoint", "evaluate", "train.log_every_steps"}  # do not decide the weights
+FREE_TO_CHANGE = {  # do not decide the weights
+    "name", "output_dir", "track", "checkpoint", "evaluate", "train.log_every_steps",
+    "engine.strategy", "engine.precision", "engine.variant", "engine.gradient_checkpointing",
+}  # fmt: skip
 
 
 class Material(Protocol):
@@ -89,6 +92,10 @@ def train(
         if agreed(lambda: restarted(folder)):
             resume, overwrite = True, False
         if not agreed(lambda: may_write(folder, resume, overwrite)):
+            if names := changed(folder, resolved):
+                raise RunError(
+                    f"{folder}: this run is finished, with other settings ({names}). Choose another output_dir, or start again with --overwrite."
+                )
             if backend.rank == 0:
                 catch_up(config.track, folder, config.name)
             return folder
@@ -141,20 +148,21 @@ def _precision(config: Config, backend: SingleProcess, checkpoint: Checkpoint | 
 
 def _config_digest(resolved: Resolved[Config], material: Material) -> str:
     """Return the digest of everything that decides the weights: settings, data, tokenizer."""
-    deciding = {key: value for key, value in resolved.written.items() if key not in FREE_TO_CHANGE}
-    deciding["train"] = {key: value for key, value in deciding["train"].items() if key != "log_every_steps"}
-    deciding["engine"] = {key: value for key, value in deciding["engine"].items() if key in ("micro_batch_limit", "device")}
-    deciding["data"] = material.data()
-    return digest_bytes(dump_json(deciding), *material.deciding())
+    deciding = _deciding(resolved.written, FREE_TO_CHANGE | {"data"})
+    return digest_bytes(dump_json({**deciding, "data": material.data()}), *material.deciding())
+
+
+def _deciding(written: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
+    """Return the settings, `train.epochs` and so on, that are not free to change, alone or with their section."""
+    return {name: value for name, value in flat(written) if name not in free and name.partition(".")[0] not in free}
 
 
 def changed(folder: Path, resolved: Resolved[Config], free: Collection[str] = FREE_TO_CHANGE) -> str:
     """Return which settings differ from those that a run was started with."""
     if not (folder / CONFIG).exists():
         return ""
-    before, now = dict(flat(yaml_layer(folder / CONFIG).values)), dict(flat(resolved.written))
-    deciding = [name for name in {**before, **now} if name not in free and name.partition(".")[0] not in free]
-    names = [name for name in deciding if before.get(name) != now.get(name)]
+    before, now = (_deciding(written, free) for written in (yaml_layer(folder / CONFIG).values, resolved.written))
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return "; ".join(f"{name} is {now.get(name)!r} and was {before.get(name)!r}" for name in names)
 
 

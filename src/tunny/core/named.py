@@ -18,14 +18,27 @@ def named(name: str, where: str) -> Any:
     module, _, thing = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
+    main = sys.modules["__main__"]
     try:
-        found = importlib.import_module(module)
+        found = main if module == _script() and hasattr(main, thing) else importlib.import_module(module)
     except Exception as error:
         why = f"{type(error).__name__}: {error}. It is looked for in {Path.cwd()} and where Python looks."
         raise ConfigError(f"{where}: {module} cannot be imported: {why}") from error
     if not hasattr(found, thing):
         raise ConfigError(f"{where}: {module} has no {thing!r}{did_you_mean(thing, vars(found))}")
     return getattr(found, thing)
+
+
+def name_of(kind: type) -> str:
+    """Return `package.module:Name` of a class; of one in the script that runs, the module by which others find the script."""
+    return f"{_script() if kind.__module__ == '__main__' else kind.__module__}:{kind.__qualname__}"
+
+
+def _script() -> str:
+    """Return the name of the script that runs as a module; of a notebook there is none."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec else Path(file).stem if file else "__main__"
 
 
 def made(name: str, base: type[T], options: Mapping[str, Any] | BaseModel, where: str) -> T:

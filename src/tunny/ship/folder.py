@@ -16,10 +16,9 @@ from tunny.data.labels import LabelSet, given_names
 from tunny.data.settings import DataSettings, EncodeSettings
 from tunny.metrics.calibration import Calibration, Tuned
 from tunny.tasks.model import load_tokenizer, task_of_config
-from tunny.tasks.settings import ModelSettings, TaskSettings, is_own
+from tunny.tasks.settings import FACTS, ModelSettings, TaskSettings, is_own
 
 FORMAT_VERSION = 1
-MANIFEST = "tunny.json"
 VARIANTS = {  # exported forms and their files
     "fp32": "onnx/model.onnx", "fp16": "onnx/model_fp16.onnx", "int8": "onnx/model_int8.onnx", "openvino": "onnx/model.onnx",
 }  # fmt: skip
@@ -49,7 +48,7 @@ def remembered(data: DataSettings) -> DataSettings:
 
 def own_kind(folder: str | Path) -> str | None:
     """Return the class that a model folder of a user's task names; None for all others."""
-    path = Path(folder).expanduser() / MANIFEST
+    path = Path(folder).expanduser() / FACTS
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or damaged, of which more is said elsewhere
         kind = read_json(path)["task"]["kind"]
         return str(kind) if is_own(kind) else None
@@ -79,12 +78,12 @@ def write_facts(folder: Path, facts: ModelFacts, tokenizer: Tokenizer) -> None:
         "chosen": dict(facts.chosen),
         "tokenizer": {"sha256": digest_file(file), **asdict(facts.padding)} if same else {},
     }
-    write_json(folder / MANIFEST, content)
+    write_json(folder / FACTS, content)
 
 
 def read_facts(folder: str, wanted: TaskSettings | None = None) -> tuple[ModelFacts, Tokenizer]:
     """Read tunny.json and the tokenizer, or find out what a folder of plain transformers tells, for which the kind may be `wanted`."""
-    path = Path(folder, MANIFEST)
+    path = Path(folder, FACTS)
     refuse_own(folder)
     if not path.is_file():
         loaded = load_tokenizer(ModelSettings(name=folder))

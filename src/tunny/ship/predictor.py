@@ -16,10 +16,10 @@ from tunny.engine.device import choose_device, num_gpus, use_device
 from tunny.engine.onnx import OnnxModel
 from tunny.engine.settings import EngineSettings
 from tunny.evaluation.predict import encode_chunks, predict
-from tunny.ship.folder import MANIFEST, VARIANTS, ModelFacts, read_facts
+from tunny.ship.folder import VARIANTS, ModelFacts, read_facts
 from tunny.tasks.base import Answer, Model, Task
 from tunny.tasks.model import locate, make_task
-from tunny.tasks.settings import TaskSettings
+from tunny.tasks.settings import FACTS, TaskSettings
 
 Text = str | tuple[str, str]  # a text, or the two texts of a pair
 
@@ -72,7 +72,7 @@ def load(
     source = locate(str(folder), revision)
     facts, tokenizer = read_facts(source, task)
     model = _exported(source, facts, engine) or _in_torch(source, facts, engine)
-    saved = Path(source, MANIFEST).is_file()
+    saved = Path(source, FACTS).is_file()
     choice("windows", f"{facts.encode.max_tokens} tokens, {facts.encode.stride} shared", "as in training" if saved else "default")
     task_of_model = make_task(facts.task, facts.labels, facts.padding)
     task_of_model.tuned = facts.tuned

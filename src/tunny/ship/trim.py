@@ -35,10 +35,10 @@ from tunny.data.prepare import chunked
 from tunny.data.read import read
 from tunny.data.settings import DataSettings
 from tunny.engine.settings import EngineSettings
-from tunny.ship.folder import MANIFEST, write_facts
+from tunny.ship.folder import write_facts
 from tunny.ship.predictor import load
 from tunny.tasks.model import Loaded, load_tokenizer
-from tunny.tasks.settings import ModelSettings, TaskSettings
+from tunny.tasks.settings import FACTS, ModelSettings, TaskSettings
 from tunny.tasks.weights import load_finished
 
 RARE = 1e-5  # share of the characters of the data below which a script is taken for a quotation
@@ -73,7 +73,7 @@ def trim(
         _take_rows(model, keep)
         model.to(loaded.config.dtype or torch.float32).save_pretrained(temporary)
         _write_tokenizer(loaded.tokenizer, temporary, keep)
-        if (source / MANIFEST).is_file():
+        if (source / FACTS).is_file():
             new = load_tokenizer(ModelSettings(name=str(temporary)))
             facts = replace(predictor.facts, padding=new.padding, variants={}, chosen={})
             write_facts(temporary, facts, new.tokenizer.backend_tokenizer)

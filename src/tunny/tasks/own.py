@@ -4,28 +4,34 @@
 logs and the run folder are the same as for Tunny's own tasks.
 """
 
+import inspect
 import math
 import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import ConfigDict, Field, create_model
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tunny.core import settings
-from tunny.core.errors import ConfigError, TaskFailed, TunnyError
+from tunny.core.console import warn
+from tunny.core.errors import ConfigError, ModelError, TaskFailed, TunnyError
+from tunny.core.files import read_json
 from tunny.core.named import made, named
 from tunny.data.stream import Stream
 from tunny.engine.backend import is_out_of_memory
 from tunny.engine.group import is_left_alone
 from tunny.tasks.lessons import moved
+from tunny.tasks.model import quiet_transformers
+from tunny.tasks.settings import FACTS
 
 
 class Task(ABC):
@@ -89,6 +95,16 @@ class Task(ABC):
     def save(self, model: nn.Module, folder: Path) -> None:  # noqa: B027 - may be left out
         """Write what others need beside the weights into the model's folder, such as a tokenizer."""
 
+    @classmethod
+    def load(cls, folder: str | Path, **changed: Any) -> tuple[Self, nn.Module]:
+        """Return the task with the settings of a model folder, some of them changed, and its trained model on the CPU, as it answers.
+
+        Raises ModelError where the weights do not fit.
+        """
+        saved = read_json(Path(folder).expanduser() / FACTS)["task"]
+        task = cls(cls.Settings(**{name: value for name, value in {**saved, **changed}.items() if name != "kind"}))
+        return task, trained(task, folder, torch.device("cpu"))
+
 
 class Named(settings.Settings):
     """A user's task that is named beside a model, which knows its settings; some of them may be given anew."""
@@ -104,6 +120,8 @@ def settings_of(kind: str, whole: bool = True) -> type[settings.Settings]:
     found = named(kind, "task.kind")
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise ConfigError(f"task.kind: {kind} is no task: expected a subclass of tunny.Task, found {found!r}")
+    if not issubclass(found.Settings, settings.Settings):
+        raise ConfigError(f"task.kind: {kind}.Settings is to be a subclass of tunny.Settings")
     of_kind: Any = (Literal[kind], Field(description="class of the task"))
     return create_model("OwnTaskSettings", __base__=found.Settings if whole else Named, kind=of_kind)
 
@@ -123,10 +141,11 @@ def calling(task: Task, method: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error) or is_left_alone(error):
             raise
-        frames = traceback.extract_tb(error.__traceback__)
-        file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
-        at = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
-        raise TaskFailed(f"{type(task).__name__}.{method} raised {type(error).__name__}: {error} ({at.filename}:{at.lineno})") from error
+        frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        if code := getattr(inspect.unwrap(getattr(type(task), method)), "__code__", None):  # its line is told where it was not even begun
+            frames = [(code.co_filename, code.co_firstlineno), *(frame for frame in frames if frame[0] == code.co_filename)]
+        file, line = frames[-1]
+        raise TaskFailed(f"{type(task).__name__}.{method} raised {type(error).__name__}: {error} ({file}:{line})") from error
 
 
 @dataclass(frozen=True)
@@ -150,6 +169,7 @@ class TaskLesson:
 
     def __init__(self, task: Task):
         self.task = task
+        self._gives: bool | None = None  # outputs beside the loss; known since `check_sum`
 
     def batch(self, rows: Sequence[Any]) -> OwnBatch:
         """Collate rows and count their targets."""
@@ -164,7 +184,9 @@ class TaskLesson:
     def made(self, rows: Sequence[Any]) -> Any:
         """Collate rows as the task does."""
         with calling(self.task, "batch"):
-            return self.task.batch(rows)
+            if (made := self.task.batch(rows)) is None:
+                raise TaskFailed(f"{type(self.task).__name__}.batch: expected the rows as tensors, found None")
+            return made
 
     def train_step(self, model: nn.Module, batch: OwnBatch) -> Tensor | tuple[Tensor, Sequence[Any]]:
         """Return the loss sum, with the outputs where the task gives some."""
@@ -178,7 +200,36 @@ class TaskLesson:
             )
         if not loss.requires_grad:
             raise TaskFailed(f"{type(self.task).__name__}.train_step: its loss does not depend on what learns in the model")
+        if self._gives not in (None, gives := outputs is not None):
+            raise TaskFailed(
+                f"{type(self.task).__name__}.train_step: gave outputs for some batches and not for others. Give them always or never."
+            )
+        self._gives = gives
         return loss.reshape(()) if outputs is None else (loss.reshape(()), one_each(self.task, "train_step", outputs, batch.num_rows))
+
+
+def model_of(task: Task, device: torch.device) -> nn.Module:
+    """Make the task's model; raise TaskFailed for what cannot be trained and saved."""
+    if "transformers" in sys.modules:
+        quiet_transformers()
+    with calling(task, "model"):
+        model = task.model()
+        if not isinstance(model, nn.Module):
+            raise TaskFailed(f"{type(task).__name__}.model: expected a torch.nn.Module, found {model!r}")
+        if odd := [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]:
+            raise TaskFailed(f"{type(task).__name__}.model: its state has {odd[0]}, which is no tensor; a checkpoint holds tensors only")
+        return model.to(device)
+
+
+def trained(task: Task, folder: str | Path, device: torch.device) -> nn.Module:
+    """Return the task's model with the weights of a model folder, as it answers; raise ModelError where they do not fit."""
+    model = model_of(task, device)
+    try:
+        model.load_state_dict(load_file(Path(folder).expanduser() / "model.safetensors"))
+    except (RuntimeError, OSError) as error:
+        why = str(error).splitlines()[-1].strip()
+        raise ModelError(f"{folder}: its weights do not fit the model of {type(task).__name__}: {why}") from error
+    return model.eval()
 
 
 def one_each(task: Task, method: str, outputs: Any, rows: int) -> list[Any]:
@@ -190,32 +241,43 @@ def one_each(task: Task, method: str, outputs: Any, rows: int) -> list[Any]:
 
 
 def check_sum(lesson: TaskLesson, model: nn.Module, rows: Sequence[Any], run: Callable[[], Any]) -> None:
-    """Raise TaskFailed where the same rows twice have twice the targets, but the loss of once: that is a mean.
+    """Raise TaskFailed where the same rows twice have twice the targets, but the loss of once: that is a mean; or where nothing is learnt.
 
-    `run` is the context of a forward pass. The model is asked as it answers, without dropout.
+    `run` is the context of a forward pass. The model is asked as it answers, without dropout. Warns of rows that change each other's loss.
     """
-    model.eval()
-    once, twice = (lesson.batch(list(rows) * times) for times in (1, 2))
-    losses: list[float] = []
-    for batch in (once, twice):
+    where = f"{type(lesson.task).__name__}.train_step"
+
+    def loss_of(batch: OwnBatch) -> Tensor:
         with run():
             found = lesson.train_step(model, batch)
-        loss = found[0] if isinstance(found, tuple) else found
-        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if not losses and not (learning and any(one is not None for one in torch.autograd.grad(loss, learning, allow_unused=True))):
-            raise TaskFailed(f"{type(lesson.task).__name__}.train_step: its loss does not depend on what learns in the model")
-        losses.append(float(loss.detach()))
-    same = math.isclose(losses[0], losses[1], rel_tol=1e-3) and abs(losses[0]) > 1e-6
+        return found[0] if isinstance(found, tuple) else found
+
+    model.eval()
+    once, twice = (lesson.batch(list(rows) * times) for times in (1, 2))
+    loss = loss_of(once)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(loss, learning, allow_unused=True) if learning else []
+    if all(one is None for one in gradients):
+        raise TaskFailed(f"{where}: its loss does not depend on what learns in the model")
+    if any(one is not None and one.is_sparse for one in gradients):
+        raise TaskFailed(f"{where}: its gradient is sparse, which clipping does not know. Make the embedding without sparse=True.")
+    first, second = float(loss.detach()), float(loss_of(twice).detach())
+    if not math.isfinite(first):
+        raise TaskFailed(f"{where}: the loss of the first {len(rows)} rows is {first}, before anything was learnt")
+    same = math.isclose(first, second, rel_tol=1e-3) and abs(first) > 1e-6
     if same and math.isclose(twice.num_targets, 2 * once.num_targets, rel_tol=1e-3):
         raise TaskFailed(
-            f"{type(lesson.task).__name__}.train_step: expected the sum of the losses, found a mean: the same {len(rows)} rows twice have "
-            f"the loss of once, {losses[0]:.4g}. Use reduction='sum'; what it is divided by is num_targets."
+            f"{where}: expected the sum of the losses, found a mean: the same {len(rows)} rows twice have "
+            f"the loss of once, {first:.4g}. Use reduction='sum'; what it is divided by is num_targets."
         )
+    with suppress(TaskFailed):  # of a row alone, which such a loss may not know
+        if not math.isclose(first, sum(float(loss_of(lesson.batch([row])).detach()) for row in rows), rel_tol=0.01, abs_tol=1e-4):
+            warn(f"{where}: rows change each other's loss, so it depends on engine.micro_batch_limit and the number of processes")
 
 
 def reading(task: Task, paths: Sequence[str]) -> Sequence[Any] | Stream:
     """Return the rows of a set; errors of reading name the method."""
-    with calling(task, "rows"):
+    with calling(task, "read" if type(task).rows is Task.rows else "rows"):
         rows = task.rows(paths)
     if not ((hasattr(rows, "__len__") and hasattr(rows, "__getitem__")) or isinstance(rows, Stream)):
         raise TaskFailed(f"{type(task).__name__}.rows: expected a sequence of rows or a tunny.Stream, found {rows!r}")

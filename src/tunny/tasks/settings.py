@@ -38,6 +38,9 @@ class SequenceTaskSettings(Settings):
         return self
 
 
+FACTS = "tunny.json"  # in a model folder, what there is to know of the model beside its weights
+
+
 def is_own(kind: str) -> bool:
     """Say whether a kind of task is the name of a user's class, `package.module:Class`."""
     return ":" in kind
