@@ -239,6 +239,13 @@ def test_arguments_that_a_method_does_not_take_are_told_with_its_line(here):
         tunny.train(config())
 
 
+def test_steps_without_targets_are_told(here, capsys):
+    text = LINES.replace("    def train_step", "    def num_targets(self, batch):\n        return 0\n\n    def train_step", 1)
+    (here / "lines.py").write_text(text, "utf-8")
+    tunny.train(config(train={"epochs": 1, "log_every_steps": 10}))
+    assert capsys.readouterr().err.count("no row had a target since the last line of the log, so nothing was learnt") == 2
+
+
 def test_a_gradient_that_is_sparse_is_refused(here):
     (here / "tied.py").write_text(TIED.replace("nn.Embedding(7, 4)", "nn.Embedding(7, 4, sparse=True)"), "utf-8")
     (here / "tied.py").write_text((here / "tied.py").read_text().replace("self.head.weight = self.table.weight", "pass"), "utf-8")

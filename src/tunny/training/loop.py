@@ -125,6 +125,8 @@ def fit(job: Job, resume: Checkpoint | None = None) -> Progress:
                 values: Metrics = {}
                 per_label: PerLabel = {}
                 if logging:
+                    if not window.targets:
+                        warn(f"step {progress.step}: no row had a target since the last line of the log, so nothing was learnt")
                     values = _training_values(job, window, rate, norm)
                     progress = replace(progress, window=Window())
                 if validating:
