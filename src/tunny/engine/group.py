@@ -5,7 +5,6 @@ time: torch's store keeps the keys of processes that died, and a group that was 
 """
 
 import atexit
-import gc
 import os
 import re
 import time
@@ -72,9 +71,11 @@ def join(world: World, kind: str) -> None:
 
 
 def _leave() -> None:
-    """End the group and its threads: one that lets go of a tensor after Python has ended aborts the process, and the launcher all others."""
+    """End the group. Gloo's thread lets go of the last exchange by asking Python; where that has ended, the process aborts, and its launcher
+    ends all others.
+    """
     dist.destroy_process_group()
-    gc.collect()  # a model divided over ranks knows the group, and itself
+    time.sleep(0.2)  # in which it may ask
 
 
 def _named_anew(store: TCPStore, world: World) -> str:
