@@ -172,7 +172,7 @@ def test_config_path_without_a_file_is_refused():
 
 
 def test_data_is_found_beside_the_config_or_where_the_command_runs(folder):
-    for name in ("far/here.conll", "far/both.conll", "both.conll", "far/labels.txt", "far/dev/a.conll"):
+    for name in ("far/here.conll", "both.conll", "far/labels.txt", "far/dev/a.conll"):
         write("", name)
     path = write(
         "task: ner\ndata: {train: [here.conll, both.conll, no.conll], validation: {dev: dev/*.conll}, labels: labels.txt}\n", "far/c.yaml"
@@ -183,6 +183,17 @@ def test_data_is_found_beside_the_config_or_where_the_command_runs(folder):
     assert found.settings.data.labels == "far/labels.txt"
     assert found.written["data"]["train"] == [str(folder / name) for name in ("far/here.conll", "both.conll", "no.conll")]
     assert found.written["data"]["validation"] == {"dev": str(folder / "far/dev/*.conll")}
+
+
+def test_a_path_of_the_config_that_means_two_files_is_refused_and_one_of_the_command_line_is_of_the_current_folder():
+    for name in ("both.conll", "far/both.conll"):
+        write("", name)
+    path = write("task: ner\ndata: {train: x.conll, validation: {dev: both.conll}}\n", "far/c.yaml")
+    assert "data.validation: 'both.conll' may be" in problems(path)[0]
+    found = load_config(path, [("data.train", "both.conll"), ("data.validation", "null")])
+    assert found.settings.data.train == "both.conll"
+    found = load_config(path, values={"data": {"validation": {"dev": "both.conll"}}})
+    assert found.settings.data.validation == {"dev": "both.conll"}
 
 
 def test_data_is_found_beside_a_config_that_is_named_by_its_folder():

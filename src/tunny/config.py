@@ -1,6 +1,7 @@
 """All settings in one typed tree, and how it is put together: defaults < YAML < environment and .env < flags < --params."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -120,18 +121,26 @@ def load_config(
     given += [layers.params_layer(value or "") for value in params]
     resolved = layers.resolve(_with_own_task(Config, given, own), given, SHORTHANDS, variables)
     beside = None if path is None else Path(path) if Path(path).is_dir() else Path(path).parent
-    return _with_student(_with_paths(resolved, beside))
+    above = {name for layer in given[1:] for name, _ in layers.flat(layer.values)}
+    return _with_student(_with_paths(resolved, beside, above))
 
 
-def _with_paths(resolved: Resolved[Config], beside: Path | None) -> Resolved[Config]:
-    """Take relative paths that exist only beside the config file from there, and keep data paths absolute in the saved copy."""
+def _with_paths(resolved: Resolved[Config], beside: Path | None, above: Collection[str]) -> Resolved[Config]:
+    """Take relative paths that exist only beside the config file from there, and keep data paths absolute in the saved copy.
+
+    `above` are the settings that were given elsewhere than in the file, whose paths are clear to who gave them: of the current folder first.
+    """
     config, saved = resolved.settings, dict(resolved.written)
     names = {"data": ["train", "validation", "test"], "model": ["name", "tokenizer"]}
     names["data"] += ["labels"] if isinstance(config.data.labels, str) else []
     names |= {"distill": ["teacher", "student", "unlabelled"]} if config.distill else {}
     for section, some in names.items():
         old = getattr(config, section)
-        paths = {name: _each(getattr(old, name), lambda path: resolve_path(path, beside)) for name in some}
+        paths = {}
+        for name in some:
+            by = f"{section}.{name}"
+            by = "" if any(f"{one}.".startswith(f"{by}.") for one in above) else by
+            paths[name] = _each(getattr(old, name), partial(resolve_path, beside=beside, named_by=by))
         if section != "data":  # others are Hub ids
             paths = {name: path for name, path in paths.items() if name == "unlabelled" or (path and Path(path).is_dir())}
         config = config.model_copy(update={section: old.model_copy(update=paths)})

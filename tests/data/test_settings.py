@@ -1,6 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
+from tunny.core.errors import ConfigError
 from tunny.data.settings import DataSettings, EncodeSettings, resolve_path, split_paths
 
 
@@ -36,3 +37,18 @@ def test_a_path_is_taken_from_the_configs_folder_where_only_that_exists(tmp_path
     assert resolve_path("absent.csv", tmp_path) == "absent.csv"
     (tmp_path / "here" / "near.csv").touch()
     assert resolve_path("near.csv", tmp_path) == "near.csv"
+
+
+def test_a_path_of_a_config_that_means_two_files_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("near.csv", "here/near.csv", "only.tsv"):
+        (tmp_path / name).touch()
+    (tmp_path / "here" / "only.tsv").symlink_to(tmp_path / "only.tsv")
+    for name in ("near.csv", "*.csv"):
+        with pytest.raises(ConfigError) as caught:
+            resolve_path(name, tmp_path, "data.train")
+        assert str(caught.value).startswith(
+            f"data.train: '{name}' may be {tmp_path / 'here' / name} (from the current folder) or {tmp_path / name} "
+        )
+    assert resolve_path("*.tsv", tmp_path, "data.train") == "*.tsv"  # one file by two names

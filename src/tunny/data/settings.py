@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tunny.core.errors import did_you_mean
+from tunny.core.errors import ConfigError, did_you_mean
 from tunny.core.settings import Settings
 
 Kind = Literal["ner", "pos", "chunk", "classify", "multilabel", "regress"]
@@ -156,10 +156,17 @@ def split_paths(value: str | list[str] | dict[str, str] | None) -> dict[str, lis
     return {"": [value] if isinstance(value, str) else list(value)}
 
 
-def resolve_path(path: str, beside: Path | None) -> str:
-    """Return a path as it is, `~` expanded, or taken from the config's folder where only that exists."""
+def resolve_path(path: str, beside: Path | None, named_by: str | None = None) -> str:
+    """Return a path as it is, `~` expanded, or taken from the config's folder where only that exists.
+
+    `named_by` is the setting, if the config itself gives it: raises ConfigError where the two places hold different files of that name.
+    """
     path = os.path.expanduser(path)
-    if beside is None or os.path.isabs(path) or glob.glob(path):
+    if beside is None or os.path.isabs(path):
         return path
     near = os.path.join(beside, path)
-    return near if glob.glob(near) else path
+    here, there = ({os.path.realpath(file) for file in glob.glob(pattern)} for pattern in (path, near))
+    if named_by and here and there and here != there:
+        both = f"{os.path.abspath(path)} (from the current folder) or {os.path.abspath(near)} (from the config's)"
+        raise ConfigError(f"{named_by}: {path!r} may be {both}, which are not the same. Write the path that is meant in full.")
+    return near if there and not here else path
