@@ -41,6 +41,10 @@ class Ender(tunny.Callback):
 class Breaker(tunny.Callback):
     def step_end(self, now):
         raise ValueError("no more")
+
+class Short(tunny.Callback):
+    def save(self, now):
+        ...
 """
 METRICS = ["f1", "loss", "precision", "recall", "token_accuracy", "token_f1"]
 
@@ -122,7 +126,12 @@ def test_a_callback_that_raises_is_named_with_its_moment(own):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("own:Recordr", "did you mean 'Recorder'"), ("none:Recorder", "none cannot be imported"), ("own:tunny", "is no class of callbacks")],
+    [
+        ("own:Recordr", "did you mean 'Recorder'"),
+        ("none:Recorder", "none cannot be imported"),
+        ("own:tunny", "is no class of callbacks"),
+        ("own:Short", r"own:Short: save: is called as save\(now, folder\): too many positional arguments"),
+    ],
 )
 def test_a_callback_that_is_none_is_refused_before_training(name, message, own):
     with pytest.raises(ConfigError, match=message):

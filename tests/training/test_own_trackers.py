@@ -55,6 +55,14 @@ class Stalled(Tracker):
     def log(self, values, step):
         time.sleep(3600)
 
+class Forgetful(Tracker):
+    def close(self):
+        ...
+
+class Talkative(Tracker):
+    def log(self, *all, **more):
+        ...
+
 class Stranger:
     pass
 """
@@ -92,6 +100,10 @@ def test_options_may_be_typed(tmp_path, module):
         )
 
 
+def test_a_method_may_take_more_than_it_is_called_with(tmp_path, module):
+    make_trackers(load_config(values={"task": "ner", "track": {f"{module}:Talkative": {}}}).settings.track, tmp_path, "x")
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -99,6 +111,7 @@ def test_options_may_be_typed(tmp_path, module):
         ("{}:Nots", {}, "has no 'Nots'; did you mean 'Notes'?"),
         ("{}:Stranger", {}, "expected a subclass of tunny.Tracker, found"),
         ("{}:Notes", {"fil": "x"}, "cannot be made of {'fil': 'x'}"),
+        ("{}:Forgetful", {}, ":Forgetful: close: is called as close(error): too many positional arguments"),
     ],
 )
 def test_an_own_tracker_that_cannot_be_made_stops_before_anything_is_written(tmp_path, tiny_bert, module, name, options, message):

@@ -1,6 +1,7 @@
 """Things of the user's own, named in settings as `package.module:Name`."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ def _script() -> str:
 def made(name: str, base: type[T], options: Mapping[str, Any] | BaseModel, where: str) -> T:
     """Make a thing of the class that a name stands for: of settings, of its class `Settings` where it has one, else of options as keywords.
 
-    Raises ConfigError where it is no subclass of `base`, lacks a method, or its options do not fit.
+    Raises ConfigError where it is no subclass of `base`, lacks a method, or its options or a method's arguments do not fit.
     """
     wanted = base.__name__
     kind = named(name, where)
@@ -53,8 +54,16 @@ def made(name: str, base: type[T], options: Mapping[str, Any] | BaseModel, where
     own: Any = kind
     try:
         if isinstance(options, BaseModel):
-            return own(options)  # type: ignore[no-any-return]
-        thing: T = own(own.Settings(**options)) if hasattr(own, "Settings") else own(**options)
+            thing: T = own(options)
+        else:
+            thing = own(own.Settings(**options)) if hasattr(own, "Settings") else own(**options)
     except Exception as error:
         raise ConfigError(f"{where}: cannot be made of {dict(options)}: {error}") from error
+    for method, ours in vars(base).items():
+        if inspect.isfunction(ours) and not method.startswith("_"):
+            arguments = list(inspect.signature(ours).parameters)[1:]
+            try:
+                inspect.signature(getattr(thing, method)).bind(*arguments)
+            except TypeError as error:
+                raise ConfigError(f"{where}: {method}: is called as {method}({', '.join(arguments)}): {error}") from error
     return thing
