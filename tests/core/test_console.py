@@ -54,12 +54,37 @@ def test_progress_yields_every_item_in_order_and_is_silent_when_quick(capsys):
     assert capsys.readouterr().err == ""
 
 
+def told(waits, capsys, monkeypatch, used=0, total=None):
+    """Return what progress says of items that are waited for, and used, so many seconds."""
+    clock = [0.0]
+
+    def items():
+        for seconds in waits:
+            clock[0] += seconds
+            yield seconds
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: clock[0])
+        for _ in progress(items(), "encoding", total=total, unit="texts"):
+            clock[0] += used
+    return [line.removeprefix("encoding: ") for line in capsys.readouterr().err.splitlines()]
+
+
 def test_progress_in_a_log_is_a_line_every_ten_seconds_at_most(capsys, monkeypatch):
-    clock = iter(range(0, 1000, 4))  # each look at the clock is four seconds after the last
-    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    list(progress(range(6), "encoding", total=6, unit="texts"))
-    monkeypatch.undo()
-    assert capsys.readouterr().err == "encoding: 3 of 6 texts, 0.2 texts/s\nencoding: 6 of 6 texts, 0.2 texts/s\n"
+    assert told([4] * 7, capsys, monkeypatch, total=7) == ["2 of 7 texts, 0.2 texts/s", "5 of 7 texts, 0.2 texts/s"]
+
+
+def test_the_rate_of_items_that_come_in_bursts_is_that_of_whole_bursts(capsys, monkeypatch):
+    bursts = ([20] + [0] * 99) * 3  # 5 a second
+    assert told(bursts, capsys, monkeypatch) == ["100 texts, 5.0 texts/s", "200 texts, 5.0 texts/s"]
+
+
+def test_a_rate_is_not_said_of_items_that_were_there_before(capsys, monkeypatch):
+    assert told([0] * 50 + [20] * 2, capsys, monkeypatch) == ["51 texts, 2.5 texts/s"]
+
+
+def test_the_time_that_items_take_where_they_are_used_is_in_the_rate(capsys, monkeypatch):
+    assert told([0] * 7, capsys, monkeypatch, used=4) == ["3 texts, 0.2 texts/s", "6 texts, 0.2 texts/s"]
 
 
 def test_a_bar_in_a_log_is_its_lines_alone(capsys):

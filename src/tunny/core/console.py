@@ -71,21 +71,25 @@ def copy_to(path: Path, since: int) -> Iterator[None]:
 
 
 def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: str = "items") -> Iterator[T]:
-    """Yield the items, showing how many are done and at what rate."""
+    """Yield the items, showing how many are done and at what rate.
+
+    Items come in bursts, as answers of batches do: the wait for one is paid for those behind it too, so it counts from the next wait on.
+    """
     if sys.stderr.isatty() and not _silent:
         with bar(what, total) as shown:
             for item in items:
                 yield item
                 shown.advance()
         return
-    start = last = time.monotonic()
-    for done, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if now - last >= 10.0:
+    start = last = ended = time.monotonic()
+    for done, item in enumerate(items):
+        if (now := time.monotonic()) - last >= 10.0:
             last = now
-            of = f" of {total:,}" if total else ""
-            say(f"{what}: {done:,}{of} {unit}, {done / (now - start):,.1f} {unit}/s")
+            if ended - start >= 1.0:  # else too little is known
+                of = f" of {total:,}" if total else ""
+                say(f"{what}: {done:,}{of} {unit}, {done / (ended - start):,.1f} {unit}/s")
+        yield item
+        ended = time.monotonic()
 
 
 class Bar:
