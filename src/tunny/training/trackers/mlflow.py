@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,6 +49,8 @@ class MLflow(Tracker):
         self._uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("AZURE_MLFLOW_TRACKING_URI")
         if not self._uri:
             raise ConfigError(f"track.{name}: which server? Set track.{name}.uri, or MLFLOW_TRACKING_URI in the environment or .env.")
+        if not self._uri.startswith(("http://", "https://")):  # what every client can serve
+            _require_served(name, self._uri)
         self._name, self._settings, self._folder, self._title = name, settings, folder, f"{title}/{folder.name}"
         self.wait_seconds = settings.wait_seconds + 15.0  # and for a request that hangs
         self._path = folder / f"{name}.json"
@@ -72,8 +75,7 @@ class MLflow(Tracker):
             self._send()
         except Exception as error:
             if self._pause == 1.0:
-                said = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))[:300]  # without a password in the address
-                warn(f"track.{self._name}: {type(error).__name__}: {said}. Training goes on; what the server misses is sent later.")
+                warn(f"track.{self._name}: {type(error).__name__}: {_said(error)}. Training goes on; what the server misses is sent later.")
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             self._next = time.monotonic() + self._pause
             return
@@ -181,7 +183,7 @@ class MLflow(Tracker):
                     self._batch(kind, some[:half])
                     self._batch(kind, some[half:])
                 else:
-                    warn(f"track.{self._name}: the server refuses {some[0].key}: {' '.join(str(error).split())[:300]}")
+                    warn(f"track.{self._name}: the server refuses {some[0].key}: {_said(error)}")
 
     def _send_file(self, path: Path) -> None:
         """Send a file unless it is there as it is; of an evaluation the scores as values too."""
@@ -221,6 +223,26 @@ class MLflow(Tracker):
             version = self._client.create_model_version(title, f"{self._client.get_run(run).info.artifact_uri}/model", run).version
             say(f"track.{self._name}: registered as {title}, version {version}")
         self._save(files={**self._state["files"], "model": digest_file(self._folder / "model" / "model.safetensors")})
+
+
+def _require_served(name: str, uri: str) -> None:
+    """Raise ConfigError where the installed client cannot write to such an address, which no waiting would change."""
+    from mlflow.tracking import MlflowClient
+
+    try:
+        MlflowClient(uri)
+    except Exception as error:  # of what is only away the thread learns too, and waits for it
+        if isinstance(error, ImportError) or getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE":
+            raise ConfigError(
+                f"track.{name}: the installed client of MLflow cannot write to {_said(uri)} ({_said(error).split('. ')[0]}). Start a server, "
+                "`mlflow server` of the full package (pip install mlflow, in any environment), and give its address, http://127.0.0.1:5000; "
+                "or install the full package beside Tunny and name a database, sqlite:///mlflow.db."
+            ) from error
+
+
+def _said(text: object) -> str:
+    """Return the start of a text, in whole words and without a password in an address."""
+    return textwrap.shorten(re.sub(r"//[^/@\s]*@", "//", str(text)), 300, placeholder=" ...")
 
 
 def _name(text: str) -> str:
