@@ -51,6 +51,19 @@ def test_auto_goes_by_what_the_processor_reports_and_says_so(processor, capsys, 
 
 
 @pytest.mark.parametrize(
+    ("wanted", "trained", "line"),
+    [
+        ("auto", "fp32", "precision: fp32 (as in training)"),
+        ("auto", "fp16", "precision: fp32 (training used fp16, which is for GPUs)"),
+        ("bf16", "fp32", "precision: bf16 (engine.precision)"),
+    ],
+)
+def test_a_finished_model_answers_as_it_was_trained_unless_told_otherwise(capsys, wanted, trained, line):
+    choose_precision(wanted, CPU, trained=trained)
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("flags", "vendor", "name", "way"),
     [
         ("avx2 avx512f", "AuthenticAMD", "oneDNN", "medium"),

@@ -37,8 +37,11 @@ class Precision:
         return self.name == "fp16"
 
 
-def choose_precision(wanted: str, device: torch.device, reason: str = "engine.precision") -> Precision:
-    """Return the precision that is wanted, or for auto the one the hardware multiplies fast; say why."""
+def choose_precision(wanted: str, device: torch.device, reason: str = "engine.precision", trained: str = "auto") -> Precision:
+    """Return the precision that is wanted, or for auto that of a finished model's training, else what the hardware multiplies fast; say why."""
+    if wanted == "auto":
+        for_gpus = trained == "fp16" and device.type == "cpu"
+        wanted, reason = ("fp32", "training used fp16, which is for GPUs") if for_gpus else (trained, "as in training")
     if wanted == "auto":
         wanted, reason = fast_precision(device)
     if wanted == "fp16" and device.type == "cpu":

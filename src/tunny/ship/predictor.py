@@ -92,10 +92,7 @@ def _in_torch(folder: str, facts: ModelFacts, engine: EngineSettings) -> Model:
             f"are: {_there(folder)}. pip install torch transformers, or name a variant."
         ) from error
     device = choose_backend(engine).device
-    wanted, reason = (facts.precision, "as in training") if engine.precision == "auto" else (engine.precision, "engine.precision")
-    if wanted == "fp16" and engine.precision == "auto" and device.type == "cpu":
-        wanted, reason = "fp32", "training used fp16, which is for GPUs"
-    precision = choose_precision(wanted, device, reason)
+    precision = choose_precision(engine.precision, device, trained=facts.precision)
     module = load_finished(folder, facts.task.kind, device)
     return TorchModel(module, choose_compute(module, device, precision))
 
