@@ -111,7 +111,9 @@ def test_predictions_come_on_standard_output_where_no_file_is_named(here, capfdb
     folder = tunny.train(config(train={"epochs": 1}))
     with pytest.raises(SystemExit, match="0"):
         main(["predict", str(folder / "model"), "dev.jsonl", "--task", "lines:Corners"])
-    found = [json.loads(line)["id"] for line in capfdbinary.readouterr().out.splitlines()]
+    said = capfdbinary.readouterr()
+    found = [json.loads(line)["id"] for line in said.out.splitlines()]
+    assert re.findall(rb"^precision: .*", said.err, re.MULTILINE)[-1].endswith(b"(as in training)")
     assert found == [f"dev-{number}" for number in range(43)]
     assert not (here / "-").exists()
 
@@ -230,12 +232,24 @@ def test_rows_that_change_each_others_loss_are_told(here, capsys):
     assert "change each other" not in capsys.readouterr().err
 
 
-def test_arguments_that_a_method_does_not_take_are_told_with_its_line(here):
+def test_arguments_that_a_method_does_not_take_are_told(here):
     (here / "lines.py").write_text(
         LINES.replace("def train_step(self, model, batch)", "def train_step(self, number, batch, device)"), "utf-8"
     )
-    line = next(at for at, text in enumerate((here / "lines.py").read_text().splitlines(), start=1) if "def train_step" in text)
-    with pytest.raises(TaskFailed, match=rf"Corners.train_step raised TypeError: .*'device' \(.*lines.py:{line}\)"):
+    with pytest.raises(ConfigError, match=r"train_step: is called as train_step\(model, batch\): missing a required argument: 'device'"):
+        tunny.train(config())
+
+
+def test_what_a_method_is_not_told_by_its_own_lines_is_told_by_its_first(here):
+    text = LINES.replace(
+        "        with open(path) as file:\n            yield from map(json.loads, file)",
+        "        with open(path) as file:\n            return map(json.loads, file)",
+    )
+    text = text.replace('        if self.settings.wrong == "read":\n            raise ValueError("cannot read this")\n', "")
+    text = text.replace("    def rows(self, paths):", "    def no_rows(self, paths):")
+    (here / "lines.py").write_text(text, "utf-8")
+    line = next(at for at, one in enumerate(text.splitlines(), start=1) if "def read" in one)
+    with pytest.raises(TaskFailed, match=rf"Corners.read raised ValueError: I/O operation on closed file.* \(.*lines.py:{line}\)"):
         tunny.train(config())
 
 
@@ -260,6 +274,8 @@ def test_a_finished_run_does_not_pass_for_one_of_other_settings(here):
     with pytest.raises(RunError, match=r"this run is finished, with other settings \(train.epochs is 5 and was 3\)"):
         tunny.train(config(train={"epochs": 5}), resume=True)
     assert tunny.train(config(evaluate={"max_examples": 5}), resume=True)
+    assert tunny.train(config("small", train={"learning_rate": 5e-05}))
+    assert tunny.train(config("small", train={"learning_rate": 5e-05}), resume=True)
 
 
 def test_weights_of_changed_code_are_refused_on_resuming(here):

@@ -307,7 +307,7 @@ def _finished(folder: str, given: FileSettings) -> tuple[Task, nn.Module, Comput
         wrong = "; ".join(f"{'.'.join(map(str, ('task', *one['loc'])))}: {one['msg']}" for one in error.errors())
         raise ConfigError(f"{folder}: its settings do not fit {kind}: {wrong}") from error
     backend = choose_backend(given.engine)
-    precision = choose_precision(saved["precision"] if given.engine.precision == "auto" else given.engine.precision, backend.device)
+    precision = choose_precision(given.engine.precision, backend.device, trained=saved["precision"])
     return task, trained(task, folder, backend.device), Compute(backend.device, precision)
 
 

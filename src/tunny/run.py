@@ -17,7 +17,7 @@ from tunny.core import hub
 from tunny.core.console import copy_to, mark, say
 from tunny.core.errors import ConfigError, HubError, RunError
 from tunny.core.files import digest_bytes, dump_json, locked, read_json, write_json, write_text
-from tunny.core.settings import Resolved, flat, yaml_layer
+from tunny.core.settings import Resolved, flat, read_yaml
 from tunny.core.signals import StopRequest, watch_signals
 from tunny.core.version import __version__, versions
 from tunny.engine.backend import SingleProcess
@@ -161,7 +161,7 @@ def changed(folder: Path, resolved: Resolved[Config], free: Collection[str] = FR
     """Return which settings differ from those that a run was started with."""
     if not (folder / CONFIG).exists():
         return ""
-    before, now = (_deciding(written, free) for written in (yaml_layer(folder / CONFIG).values, resolved.written))
+    before, now = (_deciding(read_yaml(text), free) for text in ((folder / CONFIG).read_text("utf-8"), saved_yaml(resolved)))
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return "; ".join(f"{name} is {now.get(name)!r} and was {before.get(name)!r}" for name in names)
 

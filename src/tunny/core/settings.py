@@ -234,6 +234,11 @@ def dump_yaml(tree: Mapping[str, Any], *, leaves_inline: bool = False) -> str:
     return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=plain, width=110, default_flow_style=style)
 
 
+def read_yaml(text: str) -> dict[str, Any]:
+    """Return a settings tree as it is written; numbers such as 5.0e-05 are text until they are checked."""
+    return dict(_Yaml(text).get_single_data())
+
+
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every setting of a tree under its dotted name."""
     for name, value in tree.items():
