@@ -249,6 +249,18 @@ def test_what_has_no_effect_is_said_and_all_that_cannot_be_followed_is_refused_a
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "source", "value"),
+    [("run-glue", "task_name", "rte"), ("run-glue", "dataset_name", "set"), ("run-ner", "dataset_name", "set")],
+)
+def test_files_beside_a_data_set_are_refused(run, folder, command, source, value):
+    files = [f"--{part}_file={part}.json" for part in ("train", "validation", "test")]
+    assert refused(run(command, "--model_name_or_path", "m", "--do_train", f"--{source}", value, *files)) == [
+        f"--{part}_file: --{source} {value} names the data already. Leave one of the two out." for part in ("train", "validation", "test")
+    ]
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("word", ["9007199254740993", "-9007199254740993", "7.0", "1e3"])
 def test_whole_numbers_are_exact(word):
     assert understand("run_ner", read_words(["--seed", word]))["seed"] == Decimal(word)

@@ -113,6 +113,9 @@ def _parts(told: Arguments) -> dict[str, str]:
 def settings_of(told: Arguments, parts: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings, by dotted names, that a script's arguments ask for; raise ConfigError where they do not go together."""
     problems = [f"--{name}: needs {part} data. Give --{part}_file or --dataset_name." for name, part in wanted.items() if part not in parts]
+    source = "dataset_name" if told["dataset_name"] or told.script != "run_glue" else "task_name"
+    files = [f"{part}_file" for part in DO.values() if told[source] and told[f"{part}_file"]]
+    problems += [f"--{name}: --{source} {told[source]} names the data already. Leave one of the two out." for name in files]
     problems += [] if told["model_name_or_path"] else ["--model_name_or_path: expected a model: a folder, a Hub id, or embedded"]
     rows, times = told["per_device_train_batch_size"], told["gradient_accumulation_steps"]
     found: dict[str, Any] = {"engine.precision": "fp16" if told["fp16"] else "bf16" if told["bf16"] else "fp32", **told.settings}
