@@ -279,7 +279,10 @@ def test_a_whole_number_that_a_float_cannot_hold_is_refused_where_it_is_written_
         ("--fp16 --use_cpu", "--fp16: is for GPUs. On a CPU give --bf16, or leave it out."),
         ("--push_to_hub --output_dir out", "--push_to_hub: needs --hub_model_id OWNER/NAME, found none"),
         ("--push_to_hub --hub_model_id mine", "--push_to_hub: needs --hub_model_id OWNER/NAME, found mine"),
-        ("--report_to wandb", "--report_to: expected one of none, all, tensorboard, mlflow, azure_ml, found wandb"),
+        (
+            "--report_to wandb",
+            "--report_to: expected one of none, all, tensorboard, mlflow, azure_ml, found wandb. Others are classes of your own, given by --track: see docs/tracking.md",
+        ),
     ],
 )
 def test_what_cannot_be_followed_is_refused_before_data_are_read(run, folder, words, message):

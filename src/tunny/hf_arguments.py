@@ -102,7 +102,8 @@ def understand(script: str, written: Mapping[str, Sequence[str]]) -> Arguments:
             continue
         unknown = [item for item in (value if one.type is list else [value]) if one.values and item not in one.values]
         if unknown:
-            problems.append(f"--{name}: expected one of {', '.join(map(str, one.values))}, found {unknown[0]}")
+            own = ". Others are classes of your own, given by --track: see docs/tracking.md" * (one.becomes == "track")
+            problems.append(f"--{name}: expected one of {', '.join(map(str, one.values))}, found {unknown[0]}{own}")
         elif fate == "refused" and value != one.default:
             problems.append(f"--{name}: {why}. Leave it out.")
         elif fate == "none":
