@@ -9,6 +9,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+import torch
 import transformers
 from seqeval.metrics import accuracy_score, classification_report
 from sklearn.metrics import accuracy_score as accuracy
@@ -18,7 +19,6 @@ from tests.tiny import make_model, make_tokenizer, save_model
 from tests.trained import ner_sentences, rows
 from tunny.cli import main
 from tunny.config import settings_table
-from tunny.core.errors import ConfigError
 from tunny.data.store import WindowStore
 from tunny.hf_arguments import SCRIPTS, arguments_of, read_words, understand
 from tunny.hf_scripts import settings_of
@@ -233,7 +233,7 @@ def test_run_ner_no_trainer_trains_and_evaluates_without_being_told(run, folder,
 
 def test_what_has_no_effect_is_said_and_all_that_cannot_be_followed_is_refused_at_once(run, folder):
     lines = refused(run("run-ner", "--do_train", "--model_name_or_path", "m", "--num_train_epoch", "3", "--optim", "sgd", "--max_length", "9", "--adam_beta1",
-                        "0.8", "--num_train_epochs", "2.5", "--fp16", "maybe", "--trust_remote_code"))  # fmt: skip
+                        "0.8", "--num_train_epochs", "2.5", "--fp16", "maybe", "--trust_remote_code", "--push_to_hub"))  # fmt: skip
     assert lines == [
         "--num_train_epoch: run_ner has no such argument; did you mean 'num_train_epochs'?",
         "--optim: expected one of adamw_torch, adamw_torch_fused, adamw_hf, found sgd",
@@ -242,9 +242,23 @@ def test_what_has_no_effect_is_said_and_all_that_cannot_be_followed_is_refused_a
         "--num_train_epochs: expected a whole number, found 2.5",
         "--fp16: expected true or false, found maybe",
         "--trust_remote_code: no code of models or data sets is run. Leave it out.",
+        "--do_train: needs train data. Give --train_file or --dataset_name.",
+        "--push_to_hub: needs --hub_model_id OWNER/NAME, found none",
     ]
     assert refused(run("run-ner", "--do_eval", "--model_name_or_path", "m")) == [
         "--do_eval: needs validation data. Give --validation_file or --dataset_name."
+    ]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "source", "value"),
+    [("run-glue", "task_name", "rte"), ("run-glue", "dataset_name", "set"), ("run-ner", "dataset_name", "set")],
+)
+def test_files_beside_a_data_set_are_refused(run, folder, command, source, value):
+    files = [f"--{part}_file={part}.json" for part in ("train", "validation", "test")]
+    assert refused(run(command, "--model_name_or_path", "m", "--do_train", f"--{source}", value, *files)) == [
+        f"--{part}_file: --{source} {value} names the data already. Leave one of the two out." for part in ("train", "validation", "test")
     ]
     assert list(folder.iterdir()) == []
 
@@ -255,8 +269,24 @@ def test_whole_numbers_are_exact(word):
 
 
 def test_a_whole_number_that_a_float_cannot_hold_is_refused_where_it_is_written_as_one():
-    with pytest.raises(ConfigError, match="--seed: expected a whole number, found 9007199254740993"):
-        understand("run_ner", read_words(["--seed", "9007199254740993.0"]))
+    told = understand("run_ner", read_words(["--seed", "9007199254740993.0"]))
+    assert told.problems == ["--seed: expected a whole number, found 9007199254740993.0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--fp16 --use_cpu", "--fp16: is for GPUs. On a CPU give --bf16, or leave it out."),
+        ("--push_to_hub --output_dir out", "--push_to_hub: needs --hub_model_id OWNER/NAME, found none"),
+        ("--push_to_hub --hub_model_id mine", "--push_to_hub: needs --hub_model_id OWNER/NAME, found mine"),
+        (
+            "--report_to wandb",
+            "--report_to: expected one of none, all, tensorboard, mlflow, azure_ml, found wandb. Others are classes of your own, given by --track: see docs/tracking.md",
+        ),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_before_data_are_read(run, folder, words, message):
+    assert refused(run("run-ner", "--do_train", "--model_name_or_path", "m", "--train_file", "none.json", *words.split())) == [message]
 
 
 def test_arguments_without_effect_are_said(capsys):
@@ -494,7 +524,8 @@ def test_every_setting_of_the_table_is_one():
         ("--warmup_ratio 0.1", {"train.warmup_ratio": 0.1}),
         ("--warmup_steps 100 --lr_scheduler_type constant", {"train.schedule": "constant", "train.warmup_steps": 0}),
         ("--per_device_train_batch_size 4 --gradient_accumulation_steps 8", {"train.batch_size": 32, "engine.micro_batch_limit": 4}),
-        ("--fp16", {"engine.precision": "fp16"}),
+        ("--bf16", {"engine.precision": "bf16"}),
+        pytest.param("--fp16", {"engine.precision": "fp16"}, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="for GPUs")),
         ("--no_cuda", {"engine.device": "cpu"}),
         ("--report_to none", {"track": []}),
         ("--report_to tensorboard", {"track": ["tensorboard"]}),

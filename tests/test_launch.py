@@ -201,8 +201,10 @@ def test_two_groups_do_not_share_a_folder(tmp_path):
     second = tunny("train", SAMPLE, "--output_dir", tmp_path / "run", *SHORT, "--overwrite", processes=2)
     said = second.communicate(timeout=100)[1]
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=100)
+    last = first.communicate(timeout=100)[1]
     assert "is in use by process" in said
+    assert "stopped by SIGTERM" in last
+    assert "torch/distributed" not in last
     assert (first.returncode, second.returncode) == (143, 2)
 
 

@@ -40,6 +40,7 @@ class Arguments:
     script: str
     values: Mapping[str, Any]
     settings: Mapping[str, Any]
+    problems: Sequence[str]  # what cannot be followed, by which values and settings are not whole
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of an argument, None of one that this script does not have."""
@@ -82,7 +83,7 @@ def read_words(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def understand(script: str, written: Mapping[str, Sequence[str]]) -> Arguments:
-    """Return what a script was told; raise ConfigError for all that it cannot follow, and say what has no effect."""
+    """Return what a script was told, with all that it cannot follow, and say what has no effect."""
     table, problems, idle = arguments_of(script), list[str](), list[str]()
     values = {name: one.default for name, one in table.items()}
     for name, words in written.items():
@@ -101,17 +102,16 @@ def understand(script: str, written: Mapping[str, Sequence[str]]) -> Arguments:
             continue
         unknown = [item for item in (value if one.type is list else [value]) if one.values and item not in one.values]
         if unknown:
-            problems.append(f"--{name}: expected one of {', '.join(map(str, one.values))}, found {unknown[0]}")
+            own = ". Others are classes of your own, given by --track: see docs/tracking.md" * (one.becomes == "track")
+            problems.append(f"--{name}: expected one of {', '.join(map(str, one.values))}, found {unknown[0]}{own}")
         elif fate == "refused" and value != one.default:
             problems.append(f"--{name}: {why}. Leave it out.")
         elif fate == "none":
             idle.append(f"--{name}: has no effect: {why}")
-    if problems:
-        raise ConfigError("\n".join(problems))
     for line in idle:
         say(line)
     taken = {name: one for name, one in table.items() if re.fullmatch(r"[\w.]+", one.becomes) and values[name] is not None}
-    return Arguments(script, values, {one.becomes: _mapped(one.values, values[name]) for name, one in taken.items()})
+    return Arguments(script, values, {one.becomes: _mapped(one.values, values[name]) for name, one in taken.items()}, problems)
 
 
 def _value(kind: type, words: Sequence[str]) -> Any:
@@ -128,7 +128,7 @@ def _value(kind: type, words: Sequence[str]) -> Any:
 def _mapped(values: Mapping[Any, Any], value: Any) -> Any:
     """Return what a value becomes, of a list what its items become."""
     if isinstance(value, list):
-        return [values[item] for item in value if values[item] is not None]
+        return [values[item] for item in value if values.get(item) is not None]
     return values.get(value, value)
 
 

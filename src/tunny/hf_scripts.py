@@ -11,11 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tunny import model_commands, run
 from tunny.config import Config, FileSettings, load_config
 from tunny.core.console import choice, say
 from tunny.core.errors import ConfigError, RunError
 from tunny.core.files import link, new_file, read_json, write_json, write_text
+from tunny.core.hub import PLACE
 from tunny.core.settings import Resolved
 from tunny.data.audit import Audit
 from tunny.data.read import class_names, read
@@ -61,12 +64,11 @@ def _run(told: Arguments, flags: Flags) -> None:
     wanted = {name: part for name, part in DO.items() if told[name]}
     if told.script == "run_ner_no_trainer":
         wanted = {name: part for name, part in DO.items() if part == "train" or part in parts}
-    if not wanted:
+    if not (wanted or told.problems):
         raise ConfigError(f"nothing to do: give one or more of {', '.join(f'--{name}' for name in DO)}")
-    world = world_of(os.environ)
+    values, world = settings_of(told, parts, wanted), world_of(os.environ)
     if world.size > 1 and "do_train" not in wanted:
         raise ConfigError(f"{world.size} processes were started, and only --do_train is for several. Start one, without the launcher.")
-    values = settings_of(told, parts, wanted)
     config = load_config(None, flags, values).settings
     folder, model = Path(config.output_dir), config.model.name
     if "do_train" in wanted:
@@ -111,8 +113,14 @@ def _parts(told: Arguments) -> dict[str, str]:
 
 
 def settings_of(told: Arguments, parts: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings, by dotted names, that a script's arguments ask for; raise ConfigError where they do not go together."""
-    problems = [f"--{name}: needs {part} data. Give --{part}_file or --dataset_name." for name, part in wanted.items() if part not in parts]
+    """Return the settings, by dotted names, that a script's arguments ask for; raise ConfigError for all that cannot be followed."""
+    problems = [*told.problems]
+    problems += [
+        f"--{name}: needs {part} data. Give --{part}_file or --dataset_name." for name, part in wanted.items() if part not in parts
+    ]
+    source = "dataset_name" if told["dataset_name"] or told.script != "run_glue" else "task_name"
+    files = [f"{part}_file" for part in DO.values() if told[source] and told[f"{part}_file"]]
+    problems += [f"--{name}: --{source} {told[source]} names the data already. Leave one of the two out." for name in files]
     problems += [] if told["model_name_or_path"] else ["--model_name_or_path: expected a model: a folder, a Hub id, or embedded"]
     rows, times = told["per_device_train_batch_size"], told["gradient_accumulation_steps"]
     found: dict[str, Any] = {"engine.precision": "fp16" if told["fp16"] else "bf16" if told["bf16"] else "fp32", **told.settings}
@@ -132,7 +140,10 @@ def settings_of(told: Arguments, parts: Mapping[str, str], wanted: Mapping[str, 
     if told["lr_scheduler_type"] == "constant":  # which has no warm-up there
         found["train.warmup_steps"] = 0
     if told["push_to_hub"]:
-        found["checkpoint.push"] = told["hub_model_id"] or Path(told["output_dir"]).absolute().name
+        found["checkpoint.push"] = place = told["hub_model_id"] or ""
+        problems += [] if PLACE.fullmatch(place) else [f"--push_to_hub: needs --hub_model_id OWNER/NAME, found {place or 'none'}"]
+    if told["fp16"] and (told["use_cpu"] or not torch.accelerator.is_available()):
+        problems.append("--fp16: is for GPUs. On a CPU give --bf16, or leave it out.")
     problems += ["--bf16, --fp16: give one of the two"] if told["bf16"] and told["fp16"] else []
     best, when = told["load_best_model_at_end"], told["eval_strategy"] or "no"
     if told["do_train"] and when != "no":

@@ -74,10 +74,24 @@ def test_unequal_lists_are_refused(lists):
         Pair().run(*lists)
 
 
-@pytest.mark.parametrize("lists", [(), ("text",), ({"a": 1},), (b"bytes",)])
-def test_what_is_no_list_is_refused(lists):
-    with pytest.raises(DataError, match="Double: expected lists of one length, or iterators; found"):
-        Double().run(*lists)
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize(
+    ("lists", "found"),
+    [
+        ((), "none"), (("lines.txt",), "'lines.txt'"), (({"a": 1},), "{'a': 1}"), ((b"bytes",), "b'bytes'"), ((["a", "b"], 128), "list of 2, 128"),
+        ((["a", "b"], ["c"]), "list of 2, list of 1"), ((None,), "None"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_is_refused(lists, found, cache):
+    with pytest.raises(DataError) as caught:
+        Double().run(*lists, cache=cache)
+    advice = "Each argument is a list of items; what is the same for all items belongs on self."
+    assert str(caught.value) == f"Double: expected lists of one length, or iterators; found {found}. {advice}"
+
+
+def test_what_is_no_list_is_refused_before_the_first_item_is_asked_for():
+    with pytest.raises(DataError, match="found 'text'"):
+        Double().iterate("text")
 
 
 @pytest.mark.parametrize("settings", [{"workers": 0}, {"on_error": "ignore"}])

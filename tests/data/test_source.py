@@ -56,7 +56,7 @@ BAD = {  # file, content, kind, settings, what the message says
     "a label that is not named": ("a.csv", "text,label\nfine,godo\n", "classify", {"labels": ["good", "bad"]}, "a.csv:2: label 'godo' is not in data.labels; did you mean 'good'?"),
     "an entity type that is not named": ("a.conll", CONLL, "ner", {"labels": ["PER"]}, "a.conll:4: label 'LOC' is not in data.labels"),
     "a number above the names": ("a.jsonl", '{"tokens": ["a"], "ner_tags": [3]}\n', "ner", {"labels": ["O", "B-X", "I-X"]}, "a.jsonl:1: label '3' is not in data.labels"),
-    "numbers without names": ("a.jsonl", '{"tokens": ["a"], "ner_tags": [0]}\n', "ner", {}, "a.jsonl:1: the tags are integers; name them in id order in data.labels"),
+    "numbers without names": ("a.jsonl", '{"tokens": ["a"], "ner_tags": [0]}\n', "ner", {}, "a.jsonl:1: the tags are integers; name them in id order in data.labels, as in --data.labels '[O, B-PER, I-PER]'."),
     "half of a surrogate pair": ("a.jsonl", '{"text": "Os\\ud83dlo", "label": "x"}\n', "classify", {}, "a.jsonl:1: the text or a label holds half of a surrogate pair"),
     "half of a surrogate pair in a label": ("a.jsonl", '{"text": "Oslo", "label": "\\ude00"}\n', "classify", {}, "a.jsonl:1: the text or a label holds half of a surrogate pair"),
     "more tags than tokens": ("a.jsonl", '{"tokens": ["a"], "tags": ["O", "O"]}\n', "ner", {}, "a.jsonl:1: expected one tag a token, found 1 tokens and 2 tags"),
@@ -66,7 +66,7 @@ BAD = {  # file, content, kind, settings, what the message says
     "json without a list": ("a.json", "12", "classify", {}, "a.json:1: expected a list of objects, found 12"),
     "a file that is no parquet": ("a.parquet", "PAR1 or not", "classify", {}, "a.parquet: not a readable Parquet file"),
     "plain text": ("a.txt", "Anna came.\n", "ner", {}, "a.txt: plain text has no labels, and labels are needed here"),
-    "texts alone": ("a.txt", "Anna came.\n", "ner", {}, "or each text spans; labels of texts are for classify, multilabel and regress, texts alone for tunny predict."),
+    "texts alone": ("a.txt", "Anna came.\n", "ner", {}, "or each text spans; labels of texts are for classify, multilabel and regress, texts or words alone for tunny predict MODEL FILE."),
     "texts with labels for entities": ("a.csv", "text,label\nfine,sea\n", "ner", {}, "a.csv:2: expected spans as a list, found 'sea'; labels of whole texts are for classify"),
     "texts with classes for entities": ("a.csv", "text,category\nfine,sea\n", "ner", {}, "Set data.tags or data.label. Each token needs a tag here, or each text spans; labels of texts are for classify"),
     "words with tags for classes": ("a.conll", CONLL, "classify", {}, "a.conll:1: no label; every row needs one here, and its words have only tags or spans, which are for ner"),
@@ -81,6 +81,14 @@ def test_bad_input_is_named_with_its_place(name, tmp_path):
     path = written(tmp_path, file, content)
     with pytest.raises(DataError, match=re.escape(message)):
         Reading(path, kind, **settings)
+
+
+def test_advice_to_leave_rows_out_is_given_where_it_would_not_leave_all(tmp_path):
+    content = [('{"tokens": ["a"], "ner_tags": [0]}\n', False), ('{"tokens": ["a"], "ner_tags": []}\n', True)]
+    for text, wanted in content:
+        with pytest.raises(DataError) as caught:
+            Reading(written(tmp_path, "a.jsonl", text))
+        assert str(caught.value).endswith(" Set data.on_error: quarantine to leave such rows out.") is wanted
 
 
 def test_a_missing_file_says_which_one_is_near(tmp_path):

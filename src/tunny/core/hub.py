@@ -18,6 +18,7 @@ from tunny.core.console import say
 from tunny.core.errors import HubError, ModelError, TunnyError
 from tunny.core.settings import read_environment
 
+PLACE = re.compile(r"[\w.-]+/[\w.-]+")  # for a model
 NAME = re.compile(r"(?:hub:)?(?P<repo>[^@#:\s]+)(?:@(?P<revision>[^@\s]+))?")  # of a model
 REQUIRED = ("config.json", "tokenizer.json", "model*.safetensors")
 PUSHED = (
@@ -63,7 +64,7 @@ def fetch(name: str, revision: str | None = None, *, weights: bool = True) -> st
 
 def create(repo: str, *, public: bool = False, update: bool = False) -> None:
     """Make a place for a model, private unless `public`; one that holds files already is refused unless it is to be updated."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+    if not PLACE.fullmatch(repo):
         raise HubError(f"{repo}: expected a place on the Hub as OWNER/NAME")
     with _explained(repo) as hub:
         api = hub.HfApi(token=token())

@@ -114,15 +114,24 @@ class DataProcessor(ABC):
             warn(f"{type(self).__name__}: {len(failures):,} of {number:,} items failed: {reprlib.repr(failures)}")
 
     def _batches(self, lists: Sequence[Iterable[Any]], workers: int, on_error: str) -> Iterator[pa.RecordBatch]:
-        """Yield `RESULTS` of all items in order, and raise where one failed, as `on_error` has it."""
+        """Return `RESULTS` of all items in order, which raise where one failed, as `on_error` has it."""
         name, sizes, stop = type(self).__name__, {len(one) for one in lists if isinstance(one, Sized)}, on_error == "stop"
         if workers < 1 or on_error not in ("stop", "quarantine"):
             raise ConfigError(f"{name}: expected workers >= 1, on_error 'stop' or 'quarantine', found {workers} and {on_error!r}.")
-        if not lists or len(sizes) > 1 or any(isinstance(one, str | bytes | Mapping) for one in lists):
-            found = ", ".join(type(one).__name__ for one in lists) or "none"
-            raise DataError(f"{name}: expected lists of one length, or iterators; found {found}, with {sorted(sizes)} items.")
-        number, shown = 0, progress(count(), name, total=max(sizes, default=None))
-        for batch in (_in_workers if workers > 1 else _here)(self, _Feed(lists), stop, workers):
+        listed = [not isinstance(one, str | bytes | Mapping) and (hasattr(one, "__iter__") or hasattr(one, "__getitem__")) for one in lists]
+        if not all(listed or [False]) or len(sizes) > 1:
+            found = ", ".join(
+                reprlib.repr(one) if not fine else f"{type(one).__name__} of {len(one)}" if isinstance(one, Sized) else type(one).__name__
+                for one, fine in zip(lists, listed, strict=True)
+            )
+            rule = "Each argument is a list of items; what is the same for all items belongs on self."
+            raise DataError(f"{name}: expected lists of one length, or iterators; found {found or 'none'}. {rule}")
+        return self._replies((_in_workers if workers > 1 else _here)(self, _Feed(lists), stop, workers), max(sizes, default=None), stop)
+
+    def _replies(self, batches: Iterable[pa.RecordBatch], total: int | None, stop: bool) -> Iterator[pa.RecordBatch]:
+        name, number = type(self).__name__, 0
+        shown = progress(count(), name, total=total)
+        for batch in batches:
             if stop and batch["error"].null_count < batch.num_rows:
                 raise ProcessorFailed(f"{name}: {[*_decoded(batch, number)][-1]}")
             number += sum(1 for _ in islice(shown, batch.num_rows))

@@ -107,7 +107,7 @@ class _Reader:
         if not numbered and not isinstance(value, str):
             raise ValueError(f"expected tags as names or integers, found {shown(value)}")
         if isinstance(value, int) and self.source.names is None:
-            raise ValueError("the tags are integers; name them in id order in data.labels")
+            raise ValueError("the tags are integers; name them in id order in data.labels, as in --data.labels '[O, B-PER, I-PER]'.")
         name = self.source.name_of(value) if numbered else value
         if len(self._names) < _TAGS:
             self._names[value] = name

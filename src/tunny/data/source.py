@@ -24,8 +24,8 @@ from tunny.data.settings import TOKEN_KINDS, DataSettings
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _UNDECODED = re.compile(r"[\udc00-\udcff]")  # as open_text keeps bytes
 GOLD = {  # what the data is to hold, for tasks that label texts and for those that label tokens
-    False: "Each text needs a label here; tokens with tags and texts with spans are for ner, pos and chunk, texts alone for tunny predict.",
-    True: "Each token needs a tag here, or each text spans; labels of texts are for classify, multilabel and regress, texts alone for tunny predict.",
+    False: "Each text needs a label here; tokens with tags and texts with spans are for ner, pos and chunk, texts alone for tunny predict MODEL FILE.",
+    True: "Each token needs a tag here, or each text spans; labels of texts are for classify, multilabel and regress, texts or words alone for tunny predict MODEL FILE.",
 }
 ESCAPED = ("json", "jsonl", "spans", "label-studio", "parquet", "hub")  # formats in which a NUL is a character like others
 
@@ -79,10 +79,14 @@ class Source:
         return self.path.name
 
     def reject(self, line: int, problem: str, at: int | str | None = None) -> None:
-        """Stop on a bad row, or leave it out, counted and listed; `at` is the place of the fault where that is another line."""
+        """Stop on a bad row, or leave it out, counted and listed; `at` is the place of the fault where that is another line.
+
+        A problem that ends with a full stop, which is one of every row, says itself what to do.
+        """
         where = self.where(line if at in (None, line) else str(at))
         if self.settings.on_error == "stop":
-            raise DataError(f"{where}: {problem}. Set data.on_error: quarantine to leave such rows out.")
+            advice = "" if problem.endswith(".") else ". Set data.on_error: quarantine to leave such rows out."
+            raise DataError(f"{where}: {problem}{advice}")
         self.audit.drop("examples", "quarantined", where, problem)
         self.audit.rejected.append((self.number, line, problem))
 

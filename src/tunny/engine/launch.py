@@ -22,7 +22,8 @@ def launch(processes: int, command: Sequence[str], max_restarts: int = 0) -> int
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it knows is said below
+    for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):  # the second has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they know is said below
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     config = LaunchConfig(
         1, 1, processes, run_id=uuid.uuid4().hex, max_restarts=max_restarts, monitor_interval=0.1,
