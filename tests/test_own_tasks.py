@@ -455,6 +455,9 @@ def test_the_commands_of_the_page_run(tmp_path, tunny):
         done = tunny(*shlex.split(line, comments=True)[1:], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert "numbers of the hidden layer" in done.stdout
+    loading = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    assert "load(" in loading
+    subprocess.run([sys.executable, "-c", f"from points import Points\n{loading}"], check=True, cwd=tmp_path, timeout=60)
     assert len(answers(tmp_path / "found.jsonl")) == 5
     assert (tmp_path / "runs/two/validation/far/metrics.json").read_text() == (
         tmp_path / "runs/points/validation/far/metrics.json"
