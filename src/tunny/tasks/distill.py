@@ -49,6 +49,8 @@ class Layers:
 class Distillation:
     """What a student learns beside its own lesson; it answers by its own task."""
 
+    draws = False
+
     def __init__(self, own: OwnLesson, settings: DistillSettings, taught: LogitStore, num_labelled: int, layers: Layers | None = None):
         self.own, self.labels, self.settings, self.taught, self.layers = own, own.task.labels, settings, taught, layers
         self.num_labelled = num_labelled  # examples; those behind them have no labels

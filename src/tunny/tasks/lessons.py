@@ -60,6 +60,8 @@ class Batch:
 class Lesson(Protocol):
     """What is learnt of rows: all that the loop asks of it."""
 
+    draws: bool  # whether batches may be made with random numbers, from `random`, numpy or torch
+
     def batch(self, rows: Sequence[Any]) -> Any:
         """Collate rows to a `Batch`, or to what has its `num_` attributes, its `lengths` and its `to`."""
 
@@ -69,6 +71,8 @@ class Lesson(Protocol):
 
 class OwnLesson:
     """What a task learns of the labels of the data."""
+
+    draws = False
 
     def __init__(self, task: TokenTask | SequenceTask, counts: Counter[int] | None = None):
         self.task, self.kind = task, task.settings.kind

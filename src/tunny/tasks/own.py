@@ -167,6 +167,8 @@ class OwnBatch:
 class TaskLesson:
     """What a user's task learns."""
 
+    draws = True
+
     def __init__(self, task: Task):
         self.task = task
         self._gives: bool | None = None  # outputs beside the loss; known since `check_sum`

@@ -1,8 +1,8 @@
 """One optimizer step: rows to batches, forward and backward over the micro-batches, clip, update.
 
-The loss of a step is the sum over all its targets divided by their number, whatever the micro-batches; each micro-batch reseeds before
-it is made and before its forward pass from (seed, step, micro-batch), so a resumed run and an accumulated one draw the same. What the device counts stays there
-until `settle` fetches it, so a GPU need not wait for the next step.
+The loss of a step is the sum over all its targets divided by their number, whatever the micro-batches; each forward pass reseeds from
+(seed, step, micro-batch), and so does the making of a user's batch: a resumed run and an accumulated one draw the same. What the device
+counts stays there until `settle` fetches it, so a GPU need not wait for the next step.
 """
 
 import math
@@ -59,10 +59,11 @@ class Work:
         made = []
         for at, rows in step.micro_batches(limit or len(step.rows), self.backend.rank, self.backend.world_size):
             taken = self.steps.rows(rows if len(rows) else step.rows[:1])
-            seed = seed_of(self.seed, number, at, 1)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            torch.default_generator.manual_seed(seed)
+            if self.task.draws:
+                seed = seed_of(self.seed, number, at, 1)
+                random.seed(seed)
+                np.random.seed(seed % 2**32)
+                torch.default_generator.manual_seed(seed)
             made.append(MicroBatch(at, self.task.batch(taken), len(rows) > 0))
         return made
 
